@@ -1,0 +1,30 @@
+"""tailrace: one Kafka consumer in, every browser out.
+
+The files of this package are the data path. Read them from the bottom of this list to its top; each may import
+only from lines below its own (``tests/test_architecture.py`` holds it to that)::
+
+    cli            commands: serve, dev, token, check, position
+    dev            the embedded broker and the demo producer
+    app            the composition root: routes, lifespan, error translation
+    console        the live page and its static files
+    health         /livez, /readyz
+    server/        Hypercorn: settings, listeners, TLS, loop, drain; the hardened protocol classes and their wires
+    websocket      reader -> frames, and what a client may send
+    sse            reader -> text/event-stream
+    subscription   one subscriber from admission to farewell, for either transport
+    control        the events that the service itself makes, one table
+    resume         an id, the identity and the floors -> where to start, and what to tell the client; pure
+    auth           token -> principal; may this principal read this session?
+    consumer       batches in, events appended, sessions woken; warm-up, identity, jumps
+    kafka          the only file that knows aiokafka: fetch, identity; errors renamed at the border
+    reader         one subscriber's place in the tail, and ``flush``
+    tail           the bounded newest events of all sessions
+    timers         one wheel: heartbeats, expiries, send time-outs
+    wire           write, writable, abort; the plain-ASGI one
+    event          a record decoded, encoded for the wires
+    position       parse, format, compare; epochs
+    config         Settings, frozen, from the environment and a TOML file
+    errors         the tree; each with its HTTP status, close code and whether to come back
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,170 @@
+"""Where a subscriber's bytes go: write, writable, abort.
+
+A wire knows nothing of sessions, events or positions. `reader` writes to it; `server` makes the fast ones, which put
+framed bytes straight on the connection, and offers them in the ASGI scope under ``EXTENSION``. `PlainWire` does the same
+with nothing but ASGI's ``send``, for foreign servers, HTTP/1.0 and test clients. A wire lives as long as its response.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Receive, Scope, Send
+
+EXTENSION = "tailrace.wire"
+"""Key in ``scope["extensions"]``; its value is a callable that gives the `Wire`, once the response has started."""
+
+HIGH_WATER_BYTES = 64 * 1024
+"""A wire that holds more than this is not writable: one flush of a reader, the default mark of asyncio's transports."""
+
+
+class Framing(Enum):
+    """What `Wire.write` expects the bytes to be."""
+
+    BODY = "body"
+    """Bytes of a response body, as they are (HTTP/2 DATA, or ASGI ``send``)."""
+    CHUNKS = "chunks"
+    """Whole HTTP/1.1 chunks, headers included (RFC 9112 section 7.1)."""
+    FRAMES = "frames"
+    """Whole unmasked WebSocket frames (RFC 6455 section 5.2)."""
+
+
+class Wire(Protocol):
+    """One subscriber's way out. Every call is made on the event loop; none of them blocks or raises."""
+
+    framing: Framing
+    on_writable: Callable[[], None]
+    """Set by the owner; called when the wire has become writable again, and never before that."""
+
+    @property
+    def writable(self) -> bool:
+        """Whether `write` may be called now: alive, and below its mark."""
+
+    def write(self, data: bytes) -> None:
+        """Take the bytes whole, in order. After the end or an abort they are dropped."""
+
+    def finish(self) -> None:
+        """Ask `serve` to return once what was written has been handed on; the caller then ends the response."""
+
+    def abort(self) -> None:
+        """Cut: the peer gets no farewell, nothing is waited for."""
+
+    async def serve(self, receive: Receive, on_message: Callable[[Message], None]) -> None:
+        """Read what the peer sends until it leaves, or until `finish`; the connection's only task sits here."""
+
+
+def is_disconnect(message: Message) -> bool:
+    """Whether ASGI says that the peer, or the server, has gone."""
+    return message["type"] in {"http.disconnect", "websocket.disconnect"}
+
+
+def _nothing() -> None:
+    """Stand in for a callback that nobody has set."""
+
+
+class PlainWire:
+    """A wire over ASGI's ``send``: the same bytes, one task more.
+
+    Over HTTP it takes body bytes; over WebSocket it takes whole frames, as the fast wires do, and sends the payload of
+    each as a message, so that a reader need not know which of the two it writes to.
+    """
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._websocket = scope["type"] == "websocket"
+        self.framing = Framing.FRAMES if self._websocket else Framing.BODY
+        self.on_writable: Callable[[], None] = _nothing
+        self._send = send
+        self._waiting = bytearray()
+        self._wake = asyncio.Event()
+        self._finished = False
+        self._dead = False
+
+    @property
+    def writable(self) -> bool:
+        return not self._dead and len(self._waiting) <= HIGH_WATER_BYTES
+
+    def write(self, data: bytes) -> None:
+        if not (self._dead or self._finished):
+            self._waiting += data
+            self._wake.set()
+
+    def finish(self) -> None:
+        self._finished = True
+        self._wake.set()
+
+    def abort(self) -> None:
+        self._dead = True
+        self._wake.set()
+
+    async def serve(self, receive: Receive, on_message: Callable[[Message], None]) -> None:
+        reading = asyncio.create_task(self._read(receive, on_message))
+        try:
+            await self._pump()
+        finally:
+            self._dead = True
+            reading.cancel()
+            with suppress(asyncio.CancelledError):
+                await reading
+
+    async def _read(self, receive: Receive, on_message: Callable[[Message], None]) -> None:
+        try:
+            while not is_disconnect(message := await receive()):
+                on_message(message)
+        finally:
+            self.abort()
+
+    async def _pump(self) -> None:
+        while not self._dead:
+            if not self._waiting:
+                if self._finished:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            full = len(self._waiting) > HIGH_WATER_BYTES
+            data, self._waiting = bytes(self._waiting), bytearray()
+            for message in self._messages(data):
+                await self._send(message)
+            if full and not self._dead:
+                self.on_writable()
+
+    def _messages(self, data: bytes) -> list[dict[str, Any]]:
+        if not self._websocket:
+            return [{"type": "http.response.body", "body": data, "more_body": True}]
+        return [{"type": "websocket.send", "text": text.decode()} for text in texts_of_frames(data)]
+
+
+def frame(payload: bytes, opcode: int = 0x1) -> bytes:
+    """Wrap ``payload`` as one final, unmasked WebSocket frame (RFC 6455 section 5.2); opcode 1 is text, 9 a ping."""
+    size = len(payload)
+    if size < 126:
+        head = bytes((0x80 | opcode, size))
+    elif size < 1 << 16:
+        head = bytes((0x80 | opcode, 126)) + size.to_bytes(2, "big")
+    else:
+        head = bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big")
+    return head + payload
+
+
+def texts_of_frames(data: bytes) -> list[bytes]:
+    """Undo `frame` for a run of whole frames; pings, which ASGI cannot carry, are left out."""
+    texts, at = [], 0
+    while at < len(data):
+        opcode, size, at = data[at] & 0x0F, data[at + 1], at + 2
+        if size >= 126:
+            width = 2 if size == 126 else 8
+            size, at = int.from_bytes(data[at : at + width], "big"), at + width
+        if opcode == 0x1:
+            texts.append(data[at : at + size])
+        at += size
+    return texts
+
+
+def chunk(data: bytes) -> bytes:
+    """Wrap ``data``, which is not empty, as one HTTP/1.1 chunk (RFC 9112 section 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
