@@ -21,8 +21,10 @@ only from lines below its own (``tests/test_architecture.py`` holds it to that):
     tail           the bounded newest events of all sessions
     timers         one wheel: heartbeats, expiries, send time-outs
     wire           write, writable, abort; the plain-ASGI one
-    event          a record decoded, encoded for the wires
+    encoding       an event written for the wires: SSE text, HTTP/1.1 chunks, WebSocket frames
+    event          a record, decoded
     position       parse, format, compare; epochs
+    log            one line per event, on stderr
     config         Settings, frozen, from the environment and a TOML file
     errors         the tree; each with its HTTP status, close code and whether to come back
 """

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
+
+from tailrace.encoding import Framing
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
@@ -21,17 +22,6 @@ EXTENSION = "tailrace.wire"
 
 HIGH_WATER_BYTES = 64 * 1024
 """A wire that holds more than this is not writable: one flush of a reader, the default mark of asyncio's transports."""
-
-
-class Framing(Enum):
-    """What `Wire.write` expects the bytes to be."""
-
-    BODY = "body"
-    """Bytes of a response body, as they are (HTTP/2 DATA, or ASGI ``send``)."""
-    CHUNKS = "chunks"
-    """Whole HTTP/1.1 chunks, headers included (RFC 9112 section 7.1)."""
-    FRAMES = "frames"
-    """Whole unmasked WebSocket frames (RFC 6455 section 5.2)."""
 
 
 class Wire(Protocol):
@@ -139,20 +129,8 @@ class PlainWire:
         return [{"type": "websocket.send", "text": text.decode()} for text in texts_of_frames(data)]
 
 
-def frame(payload: bytes, opcode: int = 0x1) -> bytes:
-    """Wrap ``payload`` as one final, unmasked WebSocket frame (RFC 6455 section 5.2); opcode 1 is text, 9 a ping."""
-    size = len(payload)
-    if size < 126:
-        head = bytes((0x80 | opcode, size))
-    elif size < 1 << 16:
-        head = bytes((0x80 | opcode, 126)) + size.to_bytes(2, "big")
-    else:
-        head = bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big")
-    return head + payload
-
-
 def texts_of_frames(data: bytes) -> list[bytes]:
-    """Undo `frame` for a run of whole frames; pings, which ASGI cannot carry, are left out."""
+    """Undo `encoding.frame` for a run of whole frames; pings, which ASGI cannot carry, are left out."""
     texts, at = [], 0
     while at < len(data):
         opcode, size, at = data[at] & 0x0F, data[at + 1], at + 2
@@ -163,8 +141,3 @@ def texts_of_frames(data: bytes) -> list[bytes]:
             texts.append(data[at : at + size])
         at += size
     return texts
-
-
-def chunk(data: bytes) -> bytes:
-    """Wrap ``data``, which is not empty, as one HTTP/1.1 chunk (RFC 9112 section 7.1)."""
-    return b"%x\r\n%b\r\n" % (len(data), data)

@@ -1,0 +1,218 @@
+"""A record, decoded.
+
+Pure: takes Kafka's records as they come from `kafka` and gives events. Knows nothing of readers, connections or time, nor
+how an event is written for a wire: that is `encoding`.
+
+Everything said about a record *of a session* is an event: one that cannot be delivered is a *skipped* event, a tombstone
+is the session's *end*. They have ids and are kept, read and evicted like any other.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import sys
+from collections.abc import Sequence
+from enum import Enum
+from functools import lru_cache
+from typing import Protocol
+
+from tailrace.errors import TailraceError
+from tailrace.position import Position
+
+MAX_SESSION_CHARACTERS = 256
+MAX_TYPE_CHARACTERS = 256
+RESERVED_TYPES = frozenset({"error", "open"})
+"""EventSource's own events: a record's type must not be taken for them."""
+RESERVED_PREFIX = "tailrace."
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class Record(Protocol):
+    """A Kafka record, as aiokafka's record layer gives it."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
+
+
+class Unaddressed(TailraceError):
+    """A record without a usable session; ``reason`` is a word for metrics and logs."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Kind(Enum):
+    """What a record became."""
+
+    MESSAGE = "message"
+    SKIPPED = "skipped"
+    """It cannot be delivered; the event's ``type`` is the reason."""
+    END = "end"
+    """The session's tombstone."""
+
+
+class Arrival:
+    """What the events of one partition in one batch share: where they came from, and the cut but for their own entry."""
+
+    __slots__ = ("_affixes", "before", "partition", "topic", "topic_name")
+
+    def __init__(self, before: Position, topic: int, topic_name: str, partition: int) -> None:
+        self.before = before
+        self.topic = topic
+        self.topic_name = topic_name
+        self.partition = partition
+        self._affixes: tuple[bytes, bytes] | None = None
+
+    def id_of(self, offset: int) -> bytes:
+        """Write the id of this partition's event at ``offset``: a shared prefix, a number and a shared suffix."""
+        if self._affixes is None:
+            self._affixes = self.before.around(self.topic, self.partition)
+        return b"%b%d%b" % (self._affixes[0], offset + 1, self._affixes[1])
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory, charged to the first event: the position's own entries and, twice, their text."""
+        return _ARRIVAL_BYTES + sum(24 + 64 * len(offsets) for offsets in self.before.offsets)
+
+
+class Event:
+    """A record, decoded. Lives in the tail until it is evicted; the three encodings are made when first needed."""
+
+    __slots__ = ("arrival", "body", "chunks", "data", "frames", "kind", "offset", "session", "size", "timestamp_ms", "type")
+
+    def __init__(
+        self, arrival: Arrival, offset: int, timestamp_ms: int, session: str, kind: Kind, type_: str, data: bytes
+    ) -> None:
+        self.arrival = arrival
+        self.offset = offset
+        self.timestamp_ms = timestamp_ms
+        self.session = session
+        self.kind = kind
+        self.type = type_
+        self.data = data
+        self.body: bytes | None = None
+        self.chunks: bytes | None = None
+        self.frames: bytes | None = None
+        self.size = _EVENT_BYTES + len(data)
+        """Bytes of memory that the tail is charged with; grows with each encoding."""
+
+    @property
+    def id(self) -> bytes:
+        """The cut of this replica just after the event arrived, as an id that names the event's own record."""
+        return self.arrival.id_of(self.offset)
+
+    @property
+    def cut_before(self) -> Position:
+        """The cut just before the event arrived."""
+        arrival = self.arrival
+        return arrival.before.advanced(arrival.topic, arrival.partition, self.offset)
+
+
+_ARRIVAL_BYTES = 400
+"""An `Arrival`, its `Position` with two tuples, and the headers of its two affixes."""
+_EVENT_BYTES = (
+    sys.getsizeof(Event.__new__(Event)) + 33 + 3 * 32 + 3 * 8 + 33 * 2
+    # the object · the value's header · offset, time stamp and size · a place in the tail and in its view · one encoding's header, garbage collector
+)
+
+
+def session_problem(name: str) -> str | None:
+    """Say why ``name`` cannot be a session, or None. The same rule for record keys and for addresses."""
+    if not 1 <= len(name) <= MAX_SESSION_CHARACTERS:
+        return f"a session has 1 to {MAX_SESSION_CHARACTERS} characters"
+    if _CONTROL.search(name):
+        return "a session has no control characters"
+    if not {"", ".", ".."}.isdisjoint(name.split("/")):
+        return "a session has no empty, '.' or '..' segments"
+    return None
+
+
+@lru_cache(maxsize=65536)  # sessions repeat record after record: one string for all their events, checked once
+def _session(raw: bytes) -> str:
+    try:
+        name = raw.decode()
+    except UnicodeDecodeError:
+        raise Unaddressed("session_not_utf8") from None
+    if session_problem(name) is not None:
+        raise Unaddressed("session_illegal")
+    return name
+
+
+@lru_cache(maxsize=1024)
+def _type(raw: bytes) -> str | None:
+    """Decode a record's type; None when it cannot stand in an ``event:`` line."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return None
+    if len(text) > MAX_TYPE_CHARACTERS or _CONTROL.search(text):
+        return None
+    return f"record:{text}" if text in RESERVED_TYPES or text.startswith(RESERVED_PREFIX) else text
+
+
+class Decoder:
+    """Makes events of records. Lives as long as the service; holds settings only.
+
+    ``session_header`` is the header that names the session, None for the record's key. ``encoding`` is ``text`` or
+    ``base64``.
+    """
+
+    def __init__(self, *, session_header: str | None, encoding: str, max_event_bytes: int) -> None:
+        self._session_header = session_header
+        self._base64 = encoding == "base64"
+        self._max_event_bytes = max_event_bytes
+
+    def decode(self, record: Record, arrival: Arrival) -> Event:
+        """Make an event of ``record``.
+
+        Raises:
+            Unaddressed: the record belongs to no session.
+        """
+        session, raw_type = record.key, None
+        headers = record.headers
+        if headers or self._session_header is not None:
+            session, raw_type = self._read_headers(record)
+        if session is None:
+            raise Unaddressed("no_session")
+        kind, type_, data = self._content(record.value, raw_type)
+        return Event(arrival, record.offset, record.timestamp, _session(session), kind, type_, data)
+
+    def _read_headers(self, record: Record) -> tuple[bytes | None, bytes | None]:
+        """Give (session, type). The last of duplicates wins; ``event`` stands above ``ce_type`` (CloudEvents for Kafka)."""
+        last = dict(record.headers)
+        session = record.key if self._session_header is None else last.get(self._session_header)
+        return session, last.get("event") or last.get("ce_type")
+
+    def _content(self, value: bytes | None, raw_type: bytes | None) -> tuple[Kind, str, bytes]:
+        if value is None:
+            # Where a header names the session, records may still be under way in another partition.
+            return (Kind.END, "", b"") if self._session_header is None else (Kind.SKIPPED, "tombstone", b"")
+        type_ = "" if raw_type is None else _type(raw_type)
+        if type_ is None:
+            return Kind.SKIPPED, "illegal_type", b""
+        if len(value) > self._max_event_bytes:
+            return Kind.SKIPPED, "too_large", b""
+        if self._base64:
+            return Kind.MESSAGE, type_, base64.b64encode(value)
+        return (Kind.MESSAGE, type_, value) if _is_text(value) else (Kind.SKIPPED, "not_text", b"")
+
+
+def _is_text(value: bytes) -> bool:
+    if value.isascii():
+        return True
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,304 @@
+"""One subscriber's place in the tail, and `flush`, the one function that moves bytes.
+
+A reader pulls at its own pace and is in one of two phases. *Catching up*, it has its own position, a vector of next
+offsets *taken*, and its ids are its own. *Live*, it has everything of its session that arrived before its place in the
+view, its position is the replica's cut there, and it shares bytes, ids included, with all live readers of the session.
+Lives as long as its connection; knows nothing of tokens, transports or Kafka.
+
+The rules that hold the promise (``tests/test_positions.py`` takes each out in turn, and each is needed):
+
+1. A connection without an id is live at the replica's cut; what it is told is the reader's own position.
+2. An entry below the floor makes that partition's tail events not due, however new they are.
+3. Live only when dominated: the replica's cut reaches the vector, entry by entry.
+4. An id with more partitions than this replica knows keeps them; with fewer, the missing entries are 0, exactly.
+5. A jump empties the partition's tail and sends every reader to look, before next and floor move (`tail`).
+6. Ids come from *taken* alone, never from what a replay has scanned ahead of the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from tailrace.encoding import Format
+from tailrace.event import Event, Kind
+from tailrace.position import Position
+from tailrace.tail import Tail
+from tailrace.timers import Wheel
+from tailrace.wire import HIGH_WATER_BYTES, Wire
+
+MAX_FLUSH_BYTES = HIGH_WATER_BYTES
+"""Most that one reader writes in one turn, so that a long history does not hold up the others."""
+
+
+class Owner(Protocol):
+    """Who the reader reports to: its subscription."""
+
+    def reset(self, position: Position, reason: str) -> bytes:
+        """Write `tailrace.reset`; ``position`` is the reader's, after it."""
+
+    def caught_up(self, position: Position, replayed: int) -> bytes:
+        """Write what the client hears when the reader goes live; may be empty."""
+
+    def at_rest(self) -> None:
+        """Nothing is due any more, and the reader is `closing`."""
+
+    def failed(self, error: Exception) -> None:
+        """The reader cannot go on."""
+
+
+class Reader:
+    """One subscriber's place. ``taken`` is where to begin, per topic and partition; None begins live, at the cut.
+
+    ``resets`` are the reasons, known already, for which the client must be told that its history is incomplete.
+    """
+
+    __slots__ = (
+        "_format", "_more", "_owner", "_resets", "_soon", "_tail", "_taken", "_view", "_wheel", "_wire",
+        "closing", "ended", "live", "place", "replayed", "sent_at", "wrote_at",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        tail: Tail,
+        session: str,
+        taken: Sequence[Sequence[int]] | None,
+        owner: Owner,
+        wheel: Wheel,
+        resets: Sequence[str] = (),
+    ) -> None:
+        self._tail = tail
+        self._owner = owner
+        self._wheel = wheel
+        self._view = tail.join(session, self)
+        self._taken = [list(offsets) for offsets in taken or ()]
+        self._resets = list(resets)
+        self._wire: Wire | None = None
+        self._more = False
+        self.live = taken is None
+        self.place = self._view.end if self.live else self._view.first
+        self.closing = False
+        """Set to have `Owner.at_rest` called once everything due has been taken."""
+        self.ended = False
+        """Whether the last event taken was the session's end."""
+        self.replayed = 0
+        """Events taken while catching up."""
+        self.sent_at = tail.arrived
+        """`Tail.arrived` when the client was last sent an id."""
+        self.wrote_at = wheel.now
+        """The wheel's tick at the last write."""
+
+    # Moving bytes.
+
+    def attach(self, wire: Wire, format_: Format, soon: Callable[[Callable[[], None]], object]) -> None:
+        """Begin to write to ``wire``; ``soon`` runs a callback in the loop's next turn."""
+        self._wire, self._format, self._soon = wire, format_, soon
+        wire.on_writable = self.flush
+
+    def flush(self) -> None:
+        """Write what is due, at most `MAX_FLUSH_BYTES`, while the wire takes it.
+
+        Called when the session got events, when the wire became writable again, and by the farewell. Take what is
+        there; only then ask whether this is the end; only then rest: any other order would turn a lagging client's loss
+        into a clean goodbye.
+        """
+        wire = self._wire
+        if wire is None or not wire.writable:
+            return
+        if data := self.take(self._format, MAX_FLUSH_BYTES):
+            wire.write(data)
+            self.sent_at = self._tail.arrived
+            self.wrote_at = self._wheel.now
+        if self._more:
+            self._soon(self.flush)
+        elif self.closing:
+            self._owner.at_rest()
+
+    def write(self, data: bytes) -> None:
+        """Send what the service itself says; the caller has checked that the wire is writable, or does not care."""
+        if self._wire is not None:
+            self._wire.write(data)
+            self.sent_at = self._tail.arrived
+            self.wrote_at = self._wheel.now
+
+    def fail(self, error: Exception) -> None:
+        self._owner.failed(error)
+
+    def close(self) -> None:
+        """Leave the tail; nothing wakes this reader any more."""
+        self._tail.part(self._view, self)
+
+    # Taking.
+
+    def take(self, format_: Format, max_bytes: int) -> bytes:
+        """Give what is due, up to about ``max_bytes``, and move past it. Empty when there is nothing, or only below."""
+        if self.live:
+            return self._take_live(format_, max_bytes)
+        return b"".join(self._take_catching_up(format_, max_bytes))
+
+    def _take_live(self, format_: Format, max_bytes: int) -> bytes:
+        view = self._view
+        due = view.end - self.place
+        self._more = False
+        if due == 0:
+            return b""
+        slot, keep = format_.framing.value, self._tail.keep
+        if due == 1:
+            event = view.events[-1]
+            self.place += 1
+            data: bytes = getattr(event, slot) or keep(event, format_)
+        else:
+            pieces, size = [], 0
+            for event in view.since(self.place):
+                piece = getattr(event, slot) or keep(event, format_)
+                pieces.append(piece)
+                size += len(piece)
+                if size >= max_bytes:
+                    break
+            self.place += len(pieces)
+            self._more = self.place < view.end
+            data = b"".join(pieces)
+        self._note_end(event)
+        return data
+
+    def _take_catching_up(self, format_: Format, max_bytes: int) -> list[bytes]:
+        pieces = self._say_resets()
+        size = 0
+        for event in self.due():
+            self._set(event.arrival.topic, event.arrival.partition, event.offset + 1)
+            self.replayed += 1
+            self.ended = event.kind is Kind.END
+            id_ = self.position.text(mark=(event.arrival.topic, event.arrival.partition))
+            piece = format_.event(event, id_.encode())
+            pieces.append(piece)
+            size += len(piece)
+            if size >= max_bytes:
+                self._more = True
+                return pieces
+        self._more = False
+        self._move_to_cut()
+        if self.may_go_live():
+            pieces.append(self._go_live())
+        else:
+            self._tail.wait(self)
+        return pieces
+
+    def _say_resets(self) -> list[bytes]:
+        """Go on at the floor where the position lies below it, and tell the client why, before anything else."""
+        below, reasons = self.below, self._resets
+        self._resets = []
+        for topic, partition in below:
+            reasons.append(self._tail.reason_below(topic, partition, self._taken[topic][partition]))
+            self._pass_over(topic, partition, self._tail.floor(topic, partition))
+        return [self._owner.reset(self.position, reason) for reason in dict.fromkeys(reasons)]
+
+    def _pass_over(self, topic: int, partition: int, offset: int) -> None:
+        """Go on at ``offset``; events of the partition that were not due before may be so now: look at all again."""
+        self._set(topic, partition, offset)
+        self.place = self._view.first
+
+    def due(self) -> Iterator[Event]:
+        """Give the events of the view that the client lacks, moving the place past each that was looked at."""
+        self.place = max(self.place, self._view.first)
+        for event in self._view.since(self.place):
+            self.place += 1
+            if self.is_due(event):
+                yield event
+
+    def is_due(self, event: Event) -> bool:
+        """Rule 2: nothing of a partition is due while older events of it lie below the floor."""
+        topic, partition = event.arrival.topic, event.arrival.partition
+        entry = self._entry(topic, partition)
+        return event.offset >= entry >= self._tail.floor(topic, partition)
+
+    def _note_end(self, last: Event) -> None:
+        self.ended = last.kind is Kind.END
+        if self.ended and not self._more:
+            self.closing = True
+
+    # Going live, and leaving.
+
+    def may_go_live(self) -> bool:
+        """Rule 3: every entry is at or above the floor, and the replica's cut has reached every entry."""
+        tail = self._tail
+        return not self.below and all(
+            tail.next_offset(topic, partition) >= entry
+            for topic, offsets in enumerate(self._taken)
+            for partition, entry in enumerate(offsets)
+        )
+
+    def _go_live(self) -> bytes:
+        self.live = True
+        self.place = self._view.end
+        self._taken = []
+        self.closing = self.closing or self.ended
+        return self._owner.caught_up(self.position, self.replayed)
+
+    def overtaken(self, event: Event) -> None:
+        """``event``, which this live reader had not taken, was evicted: fall back to just before it."""
+        self._catch_up_from(event.cut_before)
+
+    def leave(self) -> None:
+        """Fall back to catching up from the present position: the log is about to jump."""
+        self._catch_up_from(self.position)
+
+    def forget(self, topic: int) -> None:
+        """The topic was deleted and made again: begin at its beginning, and say so."""
+        self._pad()
+        self._taken[topic] = []
+        self._resets.append("epoch")
+
+    def _catch_up_from(self, position: Position) -> None:
+        self._taken = [list(offsets) for offsets in position.offsets]
+        self.live = False
+        self.place = self._view.first
+
+    # Position.
+
+    @property
+    def position(self) -> Position:
+        """The reader's own position: exactly what the client has been given, and rule 6: nothing else."""
+        if self.live:
+            due = self._view.end - self.place
+            return self._view.events[-due].cut_before if due else self._tail.position
+        self._pad()
+        return Position(self._tail.position.epochs, tuple(tuple(offsets) for offsets in self._taken))
+
+    @property
+    def below(self) -> list[tuple[int, int]]:
+        """The (topic, partition) pairs whose entry lies below the floor: only Kafka has what comes next there."""
+        if self.live:
+            return []
+        self._pad()
+        tail = self._tail
+        return [
+            (topic, partition)
+            for topic, offsets in enumerate(self._taken)
+            for partition, entry in enumerate(offsets)
+            if entry < tail.floor(topic, partition)
+        ]
+
+    def _pad(self) -> None:
+        """Rule 4: a partition that the id did not know has entry 0; one that this replica does not know is kept."""
+        for topic in range(len(self._tail.topics)):
+            if topic == len(self._taken):
+                self._taken.append([])
+            offsets = self._taken[topic]
+            offsets += [0] * (self._tail.partitions(topic) - len(offsets))
+
+    def _entry(self, topic: int, partition: int) -> int:
+        offsets = self._taken[topic]
+        return offsets[partition] if partition < len(offsets) else 0
+
+    def _set(self, topic: int, partition: int, offset: int) -> None:
+        offsets = self._taken[topic]
+        offsets += [0] * (partition + 1 - len(offsets))
+        offsets[partition] = offset
+
+    def _move_to_cut(self) -> None:
+        """Nothing is due: whatever lies between an entry and the replica's cut is not this session's."""
+        self._pad()
+        for topic, offsets in enumerate(self._taken):
+            for partition, entry in enumerate(offsets):
+                if self._tail.floor(topic, partition) <= entry < self._tail.next_offset(topic, partition):
+                    offsets[partition] = self._tail.next_offset(topic, partition)

@@ -1,0 +1,296 @@
+"""The newest events of all sessions, in memory: the only buffer for live events.
+
+Does no I/O and knows no asyncio: `consumer` appends a whole batch and then turns `wake`; `reader` pulls. Events stand in
+the order of their arrival, and each session has its own view of them. Eviction takes the oldest, whichever session it
+belongs to, until the bytes fit; because it follows the order of arrival, one *floor* per partition says all there is to
+know: the first offset that is still held completely. Lives as long as the service.
+
+The tail is contiguous per partition. Where the log itself is not, `jump` says so, and every reader hears of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Protocol
+
+from tailrace.encoding import Format
+from tailrace.event import Arrival, Event
+from tailrace.position import NO_TOPIC, Position
+
+WAKE_SLICE_SECONDS = 0.002
+"""Longest stretch of readers served without a turn of the event loop in between."""
+
+
+class Follower(Protocol):
+    """What the tail knows of a reader."""
+
+    live: bool
+    place: int
+
+    def flush(self) -> None: ...
+    def fail(self, error: Exception) -> None: ...
+    def overtaken(self, event: Event) -> None: ...
+    def leave(self) -> None: ...
+    def forget(self, topic: int) -> None: ...
+
+
+class View:
+    """One session's events, oldest first. ``first`` and ``end`` number them; forgotten when empty and unread."""
+
+    __slots__ = ("end", "events", "first", "readers", "session", "slowest")
+
+    def __init__(self, session: str) -> None:
+        self.session = session
+        self.events: deque[Event] = deque()
+        self.first = 0
+        self.end = 0
+        self.readers: dict[Follower, None] = {}
+        self.slowest = 0
+        """No live reader's place is before this: eviction looks at readers only when it comes so far."""
+
+    def since(self, place: int) -> Iterator[Event]:
+        """Give the events from number ``place`` on."""
+        skip = place - self.first
+        return islice(self.events, skip, None) if skip else iter(self.events)
+
+
+class Tail:
+    """The bounded newest events of all sessions; ``topics`` are sorted names, and `Position` follows their order."""
+
+    def __init__(self, topics: Sequence[str], max_bytes: int, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.topics = tuple(topics)
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        self.arrived = 0
+        """Events appended since the start: with `half`, how far the tail has turned over."""
+        self._clock = clock
+        self._epochs = [NO_TOPIC] * len(self.topics)
+        self._next: list[list[int]] = [[] for _ in self.topics]
+        self._floor: list[list[int]] = [[] for _ in self.topics]
+        self._jumps: dict[tuple[int, int], tuple[int, str]] = {}
+        self._events: deque[Event] = deque()
+        self._views: dict[str, View] = {}
+        self._touched: dict[View, None] = {}
+        self._waiting: dict[Follower, None] = {}
+        self._position: Position | None = None
+
+    # What it holds.
+
+    @property
+    def position(self) -> Position:
+        """This replica's cut, now."""
+        if self._position is None:
+            self._position = Position(tuple(self._epochs), tuple(tuple(offsets) for offsets in self._next))
+        return self._position
+
+    @property
+    def events(self) -> int:
+        """How many events it holds."""
+        return len(self._events)
+
+    @property
+    def oldest(self) -> Event | None:
+        """The event that will be evicted next."""
+        return self._events[0] if self._events else None
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions it knows."""
+        return len(self._views)
+
+    @property
+    def half(self) -> int:
+        """The number, by `arrived`, of the event in the middle."""
+        return self.arrived - len(self._events) // 2
+
+    def partitions(self, topic: int) -> int:
+        """How many partitions of the topic are known."""
+        return len(self._next[topic])
+
+    def next_offset(self, topic: int, partition: int) -> int:
+        """Give the next offset to be read; 0 for a partition that is not known yet."""
+        offsets = self._next[topic]
+        return offsets[partition] if partition < len(offsets) else 0
+
+    def floor(self, topic: int, partition: int) -> int:
+        """Give the first offset that the tail holds completely; 0 for a partition that is not known yet."""
+        offsets = self._floor[topic]
+        return offsets[partition] if partition < len(offsets) else 0
+
+    def reason_below(self, topic: int, partition: int, offset: int) -> str:
+        """Say why an offset below the floor cannot be read: the last jump's reason where one passed over it."""
+        target, reason = self._jumps.get((topic, partition), (0, ""))
+        return reason if offset < target else "bounded"
+
+    # What comes in.
+
+    def learn(self, topic: int, epoch: str, partitions: int) -> None:
+        """Take up the topic's identity. A partition that is new is read from offset 0: all that it holds is later.
+
+        A count never shrinks under one epoch: a broker with stale metadata is not believed.
+        """
+        self._position = None
+        if self._epochs[topic] not in {epoch, NO_TOPIC}:
+            self._replace(topic)
+        self._epochs[topic] = epoch
+        missing = partitions - len(self._next[topic])
+        self._next[topic] += [0] * missing
+        self._floor[topic] += [0] * missing
+
+    def begin(self, topic: int, partition: int, offset: int) -> None:
+        """Say where reading starts, before anything was appended."""
+        self._position = None
+        self._next[topic][partition] = self._floor[topic][partition] = offset
+
+    def arrival(self, topic: int, partition: int) -> Arrival:
+        """Begin a stretch of one partition's events, which will share their cut but for their own entry."""
+        return Arrival(self.position, topic, self.topics[topic], partition)
+
+    def append(self, event: Event) -> None:
+        """Take the event in, together with its next offset; evict until the bytes fit."""
+        view = self._views.get(event.session) or self._open(event.session)
+        view.events.append(event)
+        view.end += 1
+        self._events.append(event)
+        self.arrived += 1
+        self.bytes += event.size
+        arrival = event.arrival
+        self._next[arrival.topic][arrival.partition] = event.offset + 1
+        self._position = None
+        if view.readers:
+            self._touched[view] = None
+        if self.bytes > self.max_bytes:
+            self.evict()
+
+    def advance(self, topic: int, partition: int, next_offset: int) -> None:
+        """Move on over records that are no events: markers, aborted ones, compacted ones, those of no session."""
+        self._next[topic][partition] = next_offset
+        self._position = None
+
+    def evict(self) -> None:
+        """Let the oldest events go until the bytes fit."""
+        while self.bytes > self.max_bytes and self._events:
+            event = self._events.popleft()
+            self.bytes -= event.size
+            self._floor[event.arrival.topic][event.arrival.partition] = event.offset + 1
+            view = self._views[event.session]
+            view.events.popleft()
+            view.first += 1
+            if view.readers:
+                if view.first > view.slowest:
+                    _overtake(view, event)
+            elif not view.events:
+                self._forget(view)
+
+    def jump(self, topic: int, partition: int, offset: int, reason: str) -> None:
+        """Go on at ``offset``, because what lies before it cannot be read (``reason`` is what a `reset` will say).
+
+        Every live reader leaves with its position, then the partition's events go, and only then next and floor move:
+        so a reader whose position was passed over knows it.
+        """
+        self._scatter()
+        self._drop(lambda arrival: arrival.topic == topic and arrival.partition == partition)
+        self._jumps[topic, partition] = (max(offset, self._next[topic][partition]), reason)
+        self.begin(topic, partition, offset)
+
+    def _replace(self, topic: int) -> None:
+        """Leave a topic that was deleted and made again: nothing that is known of it means anything any more."""
+        self._scatter()
+        self._drop(lambda arrival: arrival.topic == topic)
+        for partition in range(len(self._next[topic])):
+            self._jumps.pop((topic, partition), None)
+        self._next[topic], self._floor[topic] = [], []
+        for view in self._views.values():
+            for reader in view.readers:
+                reader.forget(topic)
+
+    def _scatter(self) -> None:
+        """Send every reader to look where it stands."""
+        for view in self._views.values():
+            for reader in view.readers:
+                if reader.live:
+                    reader.leave()
+                self._touched[view] = None
+
+    def _drop(self, gone: Callable[[Arrival], bool]) -> None:
+        for view in list(self._views.values()):
+            kept = [event for event in view.events if not gone(event.arrival)]
+            view.first = view.end - len(kept)
+            view.events = deque(kept)
+            for reader in view.readers:
+                reader.place = view.first
+            if not kept and not view.readers:
+                self._forget(view)
+        self.bytes -= sum(event.size for event in self._events if gone(event.arrival))
+        self._events = deque(event for event in self._events if not gone(event.arrival))
+
+    # Who reads.
+
+    def join(self, session: str, reader: Follower) -> View:
+        """Give the session's view, which wakes ``reader`` from now on."""
+        view = self._views.get(session) or self._open(session)
+        if not view.readers:
+            view.slowest = view.first
+        view.readers[reader] = None
+        return view
+
+    def part(self, view: View, reader: Follower) -> None:
+        """Wake ``reader`` no more."""
+        view.readers.pop(reader, None)
+        self._waiting.pop(reader, None)
+        if not view.readers and not view.events and self._views.get(view.session) is view:
+            self._forget(view)
+
+    def wait(self, reader: Follower) -> None:
+        """Wake ``reader`` after the next batch, whatever it brings: the replica has yet to reach the reader's position."""
+        self._waiting[reader] = None
+
+    def keep(self, event: Event, format_: Format) -> bytes:
+        """Encode for all live readers of one framing, once, and charge the tail for it."""
+        data = format_.event(event, event.id)
+        setattr(event, format_.framing.value, data)
+        event.size += len(data)
+        self.bytes += len(data)
+        return data
+
+    def wake(self) -> Iterator[None]:
+        """Serve the readers of every session that was touched, then evict what charging made too much.
+
+        Yields whenever a slice of time is used up: give the event loop a turn and go on. An exception ends one reader.
+        """
+        slice_ends = self._clock() + WAKE_SLICE_SECONDS
+        for reader in self._woken():
+            try:
+                reader.flush()
+            except Exception as error:  # noqa: BLE001  one reader's trouble is its own
+                reader.fail(error)
+            if self._clock() > slice_ends:
+                yield
+                slice_ends = self._clock() + WAKE_SLICE_SECONDS
+        self.evict()
+
+    def _woken(self) -> Iterator[Follower]:
+        waiting, self._waiting = self._waiting, {}
+        yield from waiting
+        while self._touched:
+            view, _ = self._touched.popitem()
+            yield from tuple(view.readers)
+
+    def _open(self, session: str) -> View:
+        view = self._views[session] = View(session)
+        return view
+
+    def _forget(self, view: View) -> None:
+        del self._views[view.session]
+        self._touched.pop(view, None)
+
+
+def _overtake(view: View, event: Event) -> None:
+    """Send back every live reader that had not taken ``event``, the one just evicted."""
+    for reader in view.readers:
+        if reader.live and reader.place < view.first:
+            reader.overtaken(event)
+    view.slowest = min((reader.place for reader in view.readers if reader.live), default=view.end)

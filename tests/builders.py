@@ -1,0 +1,136 @@
+"""Small real values for tests: records, tails and wires, fed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from starlette.types import Message, Receive
+
+from tailrace.encoding import FORMATS, Framing
+from tailrace.event import Decoder, Event
+from tailrace.position import Position
+from tailrace.reader import Reader
+from tailrace.tail import Tail
+from tailrace.timers import Wheel
+from tailrace.wire import HIGH_WATER_BYTES
+
+EPOCH = "9f3a2c1d"
+BODY = FORMATS[Framing.BODY]
+DECODER = Decoder(session_header=None, encoding="text", max_event_bytes=1 << 20)
+
+
+@dataclass(frozen=True)
+class FakeRecord:
+    """What Kafka's record layer gives."""
+
+    offset: int
+    key: bytes | None = b"s"
+    value: bytes | None = b"v"
+    headers: Sequence[tuple[str, bytes | None]] = ()
+    timestamp: int = 1_700_000_000_000
+
+
+class ListWire:
+    """A wire that keeps what it is given; ``writable`` is set by hand."""
+
+    framing = Framing.BODY
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.open = True
+        self.finished = self.aborted = False
+        self.on_writable: Callable[[], None] = lambda: None
+
+    @property
+    def writable(self) -> bool:
+        return self.open and not self.aborted and sum(map(len, self.written)) <= HIGH_WATER_BYTES * 1000
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def finish(self) -> None:
+        self.finished = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    async def serve(self, receive: Receive, on_message: Callable[[Message], None]) -> None:
+        on_message(await receive())
+
+    @property
+    def text(self) -> str:
+        return b"".join(self.written).decode()
+
+
+class FakeOwner:
+    """A reader's owner that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.rests = 0
+        self.failures: list[Exception] = []
+
+    def reset(self, position: Position, reason: str) -> bytes:
+        return BODY.control("tailrace.reset", {"id": position.text(), "reason": reason})
+
+    def caught_up(self, position: Position, replayed: int) -> bytes:
+        return BODY.control("tailrace.live", {"id": position.text(), "replayed": replayed})
+
+    def at_rest(self) -> None:
+        self.rests += 1
+
+    def failed(self, error: Exception) -> None:
+        self.failures.append(error)
+
+
+def make_tail(partitions: int = 1, max_bytes: int = 1 << 20, epoch: str = EPOCH) -> Tail:
+    """Make a tail of one topic ``t``, read from offset 0."""
+    tail = Tail(["t"], max_bytes)
+    tail.learn(0, epoch, partitions)
+    return tail
+
+
+def append(tail: Tail, *records: FakeRecord, partition: int = 0, topic: int = 0) -> list[Event]:
+    """Append one batch of one partition, as `consumer` does."""
+    arrival = tail.arrival(topic, partition)
+    events = [DECODER.decode(record, arrival) for record in records]
+    for event in events:
+        tail.append(event)
+    return events
+
+
+def make_reader(
+    tail: Tail, taken: Sequence[Sequence[int]] | None = None, session: str = "s", resets: Sequence[str] = ()
+) -> Reader:
+    """Make a reader whose owner only takes notes."""
+    return Reader(tail, session, taken, FakeOwner(), Wheel(), resets)
+
+
+def attached(reader: Reader) -> ListWire:
+    """Give the reader a wire that keeps everything, and a loop that runs callbacks at once."""
+    wire = ListWire()
+    reader.attach(wire, BODY, lambda callback: callback())
+    return wire
+
+
+@dataclass(frozen=True)
+class Block:
+    """One event of an event stream, as a browser would read it."""
+
+    id: str | None
+    event: str
+    data: str
+
+    @classmethod
+    def all(cls, text: str) -> list[Block]:
+        """Read an event stream (HTML Living Standard section 9.2.6), comments and ``retry`` left out."""
+        blocks = []
+        for part in text.split("\n\n"):
+            fields: dict[str, list[str]] = {}
+            for line in part.split("\n"):
+                name, _, value = line.partition(": ")
+                fields.setdefault(name, []).append(value)
+            if "id" in fields or "data" in fields:
+                id_ = fields["id"][0] if "id" in fields else None
+                blocks.append(cls(id_, fields.get("event", [""])[0], "\n".join(fields.get("data", []))))
+        return blocks

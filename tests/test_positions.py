@@ -1,0 +1,319 @@
+"""The promise as a property: over random schedules, no event is lost or repeated without a reset.
+
+Two replicas with different arrival orders, partitions added, replicas that know fewer of them, restarts, retention that
+overtakes readers and live reading, eviction under readers, clients that hop between replicas and are cut after any frame.
+Real `Tail` and `Reader`; only the log, the replay behind the readers, and the clients are made up. The last tests take the
+rules of `reader` out one at a time, and each must be missed.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from builders import BODY, DECODER, EPOCH, Block, FakeOwner, FakeRecord
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tailrace.event import Event
+from tailrace.position import Position, parse
+from tailrace.reader import Reader
+from tailrace.tail import Tail
+from tailrace.timers import Wheel
+
+SESSIONS = ["a", "b", "c"]
+
+
+@dataclass
+class Log:
+    """Kafka: each partition a list of sessions (None: a record of nobody), and where it now starts."""
+
+    partitions: list[list[str | None]] = field(default_factory=lambda: [[], [], []])
+    start: list[int] = field(default_factory=lambda: [0, 0, 0])
+
+
+class Replica:
+    """One replica of the service: a tail that holds about ``events`` events, fed from the log in an order of its own."""
+
+    def __init__(self, log: Log, rng: random.Random, tail_class: type[Tail]) -> None:
+        self.log, self.rng, self._tail_class = log, rng, tail_class
+        self._events, self._warmup = rng.choice([4, 8, 16]), rng.choice([3, 10])
+        self.restart()
+
+    def restart(self) -> None:
+        self.tail = self._tail_class(["t"], self._events * 900)
+        self.learn()
+        for partition, records in enumerate(self.log.partitions):
+            self.tail.begin(0, partition, max(self.log.start[partition], len(records) - self._warmup))
+
+    def learn(self) -> None:
+        self.tail.learn(0, EPOCH, len(self.log.partitions))
+
+    def consume(self) -> None:
+        known = self.tail.partitions(0)
+        for partition in self.rng.sample(range(known), known):
+            if self.tail.next_offset(0, partition) < self.log.start[partition]:
+                self.tail.jump(0, partition, self.log.start[partition], "retention")
+            begin = self.tail.next_offset(0, partition)
+            self._append(partition, begin, min(len(self.log.partitions[partition]), begin + self.rng.randint(0, 3)))
+
+    def _append(self, partition: int, begin: int, end: int) -> None:
+        arrival = self.tail.arrival(0, partition)
+        for offset in range(begin, end):
+            if (session := self.log.partitions[partition][offset]) is None:
+                self.tail.advance(0, partition, offset + 1)
+            else:
+                self.tail.append(DECODER.decode(FakeRecord(offset, session.encode(), b"%d" % offset), arrival))
+
+
+class ReplayedReader(Reader):
+    """The real reader with a replay behind it: below the floor it is handed what a pass has scanned for it, in pieces."""
+
+    def __init__(self, replica: Replica, session: str, taken: list[list[int]] | None) -> None:
+        super().__init__(replica.tail, session, taken, FakeOwner(), Wheel())
+        self.replica, self.session = replica, session
+        self.buffer: deque[Event] = deque()
+        self.scanned: tuple[int, int] | None = None
+
+    def _say_resets(self) -> list[bytes]:
+        if self.buffer or not self.below:
+            return []
+        _, partition = self.replica.rng.choice(self.below)
+        if self._entry(0, partition) < self.replica.log.start[partition]:
+            self._pass_over(0, partition, self.replica.log.start[partition])
+            return [self._owner.reset(self.position, "retention")]
+        self.scan(partition)
+        return []
+
+    def scan(self, partition: int) -> None:
+        """One piece of a pass: up to three of the session's records."""
+        offset, arrival = self._entry(0, partition), self._tail.arrival(0, partition)
+        while offset < self._tail.floor(0, partition) and len(self.buffer) < 3:
+            if self.replica.log.partitions[partition][offset] == self.session:
+                record = FakeRecord(offset, self.session.encode(), b"%d" % offset)
+                self.buffer.append(DECODER.decode(record, arrival))
+            offset += 1
+        self.scanned = (partition, offset)
+
+    def due(self) -> Iterator[Event]:
+        while self.buffer:
+            yield self.buffer.popleft()
+        if self.scanned is not None:
+            partition, offset = self.scanned
+            self.scanned = None
+            self._pass_over(0, partition, max(offset, self._entry(0, partition)))
+        yield from super().due()
+
+    def _catch_up_from(self, position: Position) -> None:
+        self.buffer.clear()
+        self.scanned = None
+        super()._catch_up_from(position)
+
+
+@dataclass
+class Client:
+    """Someone who reads one session, keeps the last id, and knows exactly what is owed to them."""
+
+    session: str
+    log: Log
+    last: str | None = None
+    owed_from: dict[int, int] | None = None
+    reader: ReplayedReader | None = None
+
+    def receive(self, block: Block) -> None:
+        """Check one frame against the log: nothing of the session between what is owed and what came."""
+        assert block.id is not None
+        position = parse(block.id)
+        entries = position.groups[0][1]
+        if self.owed_from is None:
+            self.owed_from = dict(enumerate(entries))
+        self.last = block.id
+        if block.event == "tailrace.reset":
+            for partition, entry in enumerate(entries):
+                self.owed_from[partition] = max(self.owed_from.get(partition, 0), entry)
+        elif block.event == "":
+            assert position.mark is not None
+            partition = position.mark[1]
+            offset = int(block.data)
+            assert entries[partition] == offset + 1
+            assert self.lost(partition, offset) == []
+            assert offset >= self.owed_from.get(partition, 0), "repeated"
+            self.owed_from[partition] = offset + 1
+
+    def lost(self, partition: int, before: int) -> list[int]:
+        """Give the offsets owed to the client that lie before the offset that came."""
+        assert self.owed_from is not None
+        records = self.log.partitions[partition]
+        return [o for o in range(self.owed_from.get(partition, 0), before) if records[o] == self.session]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is on trial: the real classes, or one with a rule taken out."""
+
+    reader: type[ReplayedReader] = ReplayedReader
+    tail: type[Tail] = Tail
+    ready_is_own: bool = True
+
+
+def run(rng: random.Random, rules: Rules, steps: int) -> int:
+    """Play one schedule; give the number of events received. Fails where the promise is broken."""
+    log = Log()
+    replicas = [Replica(log, rng, rules.tail) for _ in range(2)]
+    clients = [Client(rng.choice(SESSIONS), log) for _ in range(3)]
+    for _ in range(steps):
+        _world_moves(rng, log, replicas, clients)
+        _client_moves(rng, rng.choice(clients), replicas, rules)
+    return _everyone_catches_up(log, replicas[0], clients, rules)
+
+
+def _world_moves(rng: random.Random, log: Log, replicas: list[Replica], clients: list[Client]) -> None:
+    action = rng.random()
+    if action < 0.55:
+        for _ in range(rng.randint(1, 3)):
+            rng.choice(log.partitions).append(rng.choice([*SESSIONS, *SESSIONS, None]))
+    elif action < 0.90:
+        rng.choice(replicas).consume()
+    elif action < 0.92 and len(log.partitions) < 5:
+        log.partitions.append([])
+        log.start.append(0)
+    elif action < 0.96:
+        rng.choice(replicas).learn()
+    elif action < 0.975:
+        partition = rng.randrange(len(log.partitions))
+        log.start[partition] = rng.randint(log.start[partition], len(log.partitions[partition]))
+    elif action < 0.985:
+        replica = rng.choice(replicas)
+        for client in clients:
+            if client.reader is not None and client.reader.replica is replica:
+                client.reader = None
+        replica.restart()
+
+
+def _client_moves(rng: random.Random, client: Client, replicas: list[Replica], rules: Rules) -> None:
+    if client.reader is None:
+        _connect(client, rng.choice(replicas), rules)
+    elif rng.random() < 0.15:
+        _cut(client)
+    elif rng.random() < 0.2:
+        client.receive(Block(client.reader.position.text(), "position", ""))
+    else:
+        for _ in range(rng.randint(1, 4)):
+            blocks = Block.all(client.reader.take(BODY, 1).decode())
+            for number, block in enumerate(blocks):
+                client.receive(block)
+                if number + 1 < len(blocks) and rng.random() < 0.1:
+                    _cut(client)
+                    return
+
+
+def _connect(client: Client, replica: Replica, rules: Rules) -> None:
+    taken = None if client.last is None else [list(parse(client.last).groups[0][1])]
+    client.reader = rules.reader(replica, client.session, taken)
+    ready = client.reader.position if rules.ready_is_own else replica.tail.position
+    client.receive(Block(ready.text(), "tailrace.ready", ""))
+
+
+def _cut(client: Client) -> None:
+    assert client.reader is not None
+    client.reader.close()
+    client.reader = None
+
+
+def _everyone_catches_up(log: Log, replica: Replica, clients: list[Client], rules: Rules) -> int:
+    replica.learn()
+    replica.rng = random.Random(0)
+    while replica.tail.position.offsets[0] != tuple(len(records) for records in log.partitions):
+        replica.consume()
+    for client in clients:
+        if client.reader is not None:
+            _cut(client)
+        if client.last is None:
+            continue
+        _connect(client, replica, rules)
+        assert client.reader is not None
+        while not client.reader.live:
+            for block in Block.all(client.reader.take(BODY, 1).decode()):
+                client.receive(block)
+        for partition, records in enumerate(client.log.partitions):
+            assert client.lost(partition, len(records)) == []
+    return replica.tail.arrived
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.randoms(use_true_random=False))
+def test_no_event_is_lost_or_repeated_without_a_reset(rng: random.Random) -> None:
+    """Whatever happens to replicas, log and connections, each client gets what it is owed, once and in order."""
+    run(rng, Rules(), steps=60)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_long_schedules(seed: int) -> None:
+    """The same over long schedules, twenty per seed; events do flow in them."""
+    assert sum(run(random.Random(seed * 1000 + n), Rules(), steps=600) for n in range(20)) > 1000
+
+
+class WithoutFloor(ReplayedReader):
+    """Rule 2 taken out: tail events are due although older ones lie below the floor."""
+
+    def is_due(self, event: Event) -> bool:
+        return event.offset >= self._entry(0, event.arrival.partition)
+
+
+class WithoutDominance(ReplayedReader):
+    """Rule 3 taken out: live although the replica has yet to reach the vector."""
+
+    def may_go_live(self) -> bool:
+        return not self.below
+
+
+class WithoutUnknownPartitions(ReplayedReader):
+    """Rule 4 taken out: partitions that this replica does not know are cut off."""
+
+    def _pad(self) -> None:
+        super()._pad()
+        del self._taken[0][self._tail.partitions(0) :]
+
+
+class LeavingTail(Tail):
+    """Rule 5 taken out: a jump moves next and floor, and leaves the tail and its readers as they are."""
+
+    def jump(self, topic: int, partition: int, offset: int, reason: str) -> None:  # noqa: ARG002
+        self.begin(topic, partition, offset)
+
+
+class IdsFromScanned(ReplayedReader):
+    """Rule 6 taken out: ids say what a replay has scanned, not what the client was sent."""
+
+    @property
+    def position(self) -> Position:
+        position = super().position
+        return position if self.scanned is None else position.advanced(0, *self.scanned)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        pytest.param(Rules(ready_is_own=False), id="1-ready-carries-the-replicas-cut"),
+        pytest.param(Rules(reader=WithoutFloor), id="2-due-below-the-floor"),
+        pytest.param(Rules(reader=WithoutDominance), id="3-live-before-dominated"),
+        pytest.param(Rules(reader=WithoutUnknownPartitions), id="4-unknown-partitions-cut-off"),
+        pytest.param(Rules(tail=LeavingTail), id="5-a-jump-leaves-the-tail"),
+        pytest.param(Rules(reader=IdsFromScanned), id="6-ids-from-what-was-scanned"),
+    ],
+)
+def test_each_rule_is_needed(rules: Rules) -> None:
+    """With any one of the rules taken out, the property above fails: so it can fail."""
+
+    def broken(seed: int) -> bool:
+        try:
+            run(random.Random(seed), rules, steps=600)
+        except AssertionError:
+            return True
+        return False
+
+    assert any(broken(seed) for seed in range(400))
