@@ -1,0 +1,161 @@
+"""Where a request carries its token, in order: ``Authorization``, WebSocket subprotocol, cookie; never its address.
+
+Takes header lists as ASGI gives them (names in lower case) and gives the token's text; whether it is any good is for
+`token` to say. Also makes the ``Set-Cookie`` values for a native EventSource, which can send no header of its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import parse_qsl, urlsplit
+
+from tailrace.errors import BadRequest
+
+BEARER_SUBPROTOCOL = "tailrace.bearer."
+"""Beginning of the subprotocol that carries a token; never echoed."""
+
+SECURE_COOKIE = "__Host-tailrace"
+"""The prefix makes the browser hold it to ``Secure``, ``Path=/`` and this very host (RFC 6265bis section 4.1.3)."""
+LOOPBACK_COOKIE = "tailrace"
+"""For plain HTTP on the developer's own machine, where a ``Secure`` cookie is not kept by every browser."""
+
+MAX_COOKIE_BYTES = 4096
+"""Name and value: a browser drops a longer cookie without a word (RFC 6265bis section 5.6)."""
+MAX_QUERY_PARAMETERS = 100
+
+TOKEN_PARAMETERS = frozenset({"access_token", "authorization", "jwt", "token"})
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A token, not verified, and how it came; a cookie comes by itself, the others because somebody sent them."""
+
+    token: str = field(repr=False)
+    source: Literal["bearer", "subprotocol", "cookie"]
+
+
+def values(headers: Headers, name: bytes) -> list[str]:
+    """Give every value of a header, in order."""
+    return [value.decode("latin-1").strip() for key, value in headers if key == name]
+
+
+def token_from_headers(headers: Headers, *, cookie_name: str | None) -> Credential | None:
+    """Find the request's token; None when there is none. ``cookie_name`` is None where a cookie must not count.
+
+    Raises `BadRequest` when one place holds two, or something malformed. Another scheme than Bearer is not for us: a
+    proxy's Basic password, which browsers send everywhere, takes nobody's cookie away.
+    """
+    headers = list(headers)
+    if (token := _bearer(values(headers, b"authorization"))) is not None:
+        return Credential(token, "bearer")
+    if (token := _subprotocol(values(headers, b"sec-websocket-protocol"))) is not None:
+        return Credential(token, "subprotocol")
+    if cookie_name is not None and (token := _cookie(values(headers, b"cookie"), cookie_name)) is not None:
+        return Credential(token, "cookie")
+    return None
+
+
+def _bearer(authorizations: list[str]) -> str | None:
+    if not authorizations:
+        return None
+    if len(authorizations) > 1:
+        raise BadRequest("the header Authorization must come only once")
+    words = authorizations[0].split()
+    if len(words) > 1 and words[0].lower() != "bearer":
+        return None
+    if len(words) != 2:
+        raise BadRequest("the header Authorization must be: Bearer, one space, and the token")
+    return words[1]
+
+
+def _subprotocol(offers: list[str]) -> str | None:
+    names = [name.strip() for offer in offers for name in offer.split(",")]
+    return _only(
+        [name.removeprefix(BEARER_SUBPROTOCOL) for name in names if name.startswith(BEARER_SUBPROTOCOL)],
+        f"the subprotocol {BEARER_SUBPROTOCOL}<token>",
+    )
+
+
+def _cookie(cookies: list[str], name: str) -> str | None:
+    pairs = [pair.strip().partition("=") for cookie in cookies for pair in cookie.split(";")]
+    return _only([value for key, _, value in pairs if key == name], f"the cookie {name}")
+
+
+def _only(tokens: list[str], place: str) -> str | None:
+    if len(tokens) > 1 or tokens == [""]:
+        raise BadRequest(f"{place} must come only once, and with a token")
+    return tokens[0] if tokens else None
+
+
+def refuse_token_in_query(query: bytes) -> None:
+    """Raise `BadRequest` if the query string carries a token: addresses end up in logs and in histories."""
+    try:
+        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_QUERY_PARAMETERS)
+    except ValueError:
+        raise BadRequest(f"the query has more than {MAX_QUERY_PARAMETERS} parameters") from None
+    for name, value in pairs:
+        if name.lower() in TOKEN_PARAMETERS or _looks_like_jwt(name) or _looks_like_jwt(value):
+            raise BadRequest(
+                "a token must not be in the address (RFC 9700 section 4.3.2): use Authorization, or a cookie"
+            )
+
+
+def _looks_like_jwt(text: str) -> bool:
+    """Whether the last word is three base64url parts, the first of them JSON with an ``alg`` (RFC 7519 section 3)."""
+    parts = (text.split() or [""])[-1].split(".")
+    if len(parts) != 3:
+        return False
+    try:
+        header = json.loads(base64.urlsafe_b64decode(parts[0].rstrip("=") + "=" * (-len(parts[0].rstrip("=")) % 4)))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(header, dict) and "alg" in header
+
+
+def cookie_name(*, scheme: str, host: str) -> str:
+    """Give the cookie's name for a request; ``host`` is the header, with or without a port.
+
+    Plain HTTP to another host than loopback has the secure one as well: either a proxy has ended TLS before us, or the
+    browser will not keep it.
+    """
+    return LOOPBACK_COOKIE if scheme in {"http", "ws"} and _is_loopback(host) else SECURE_COOKIE
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def set_cookie(token: str, *, name: str, expires_at: float, now: float) -> str:
+    """Give the ``Set-Cookie`` value that keeps a verified token until ``expires_at`` (both in Unix seconds).
+
+    Raises `BadRequest` when a browser would not keep it.
+    """
+    if len(name) + len(token) > MAX_COOKIE_BYTES:
+        raise BadRequest(f"the token is too long for a cookie, which holds {MAX_COOKIE_BYTES - len(name)} bytes")
+    return _attributes(name, token, max(0, int(expires_at - now)))
+
+
+def remove_cookie(name: str) -> str:
+    """Give the ``Set-Cookie`` value that makes the browser forget the cookie."""
+    return _attributes(name, "", 0)
+
+
+def _attributes(name: str, value: str, max_age_seconds: int) -> str:
+    secure = "; Secure" if name == SECURE_COOKIE else ""
+    return f"{name}={value}; Path=/; Max-Age={max_age_seconds}; HttpOnly; SameSite=Lax{secure}"
