@@ -1,0 +1,15 @@
+"""Kafka in: fetched batches become events in the tail, and the sessions they touch are woken.
+
+Knows `kafka` and `tail`; knows no reader, no transport, no token. The tail's next offsets are the only truth: every
+fetch starts from them, and nothing here holds an offset of its own::
+
+    reading      `Consumer`: a task per leader that fetches, one that asks who the leaders are, and what to do in
+    trouble warmup       where to begin in each partition, and when the tail is warm topology     which topics and
+    partitions there are, in which incarnation, and who leads them intake       one batch: decode, append, wake pace
+    how long a fetch may wait, by load
+"""
+
+from tailrace.consumer.intake import Intake
+from tailrace.consumer.reading import Consumer
+
+__all__ = ["Consumer", "Intake"]

@@ -1,0 +1,223 @@
+"""`Consumer`: the tasks that read. One asks who the leaders are; one per leader fetches, one request at a time.
+
+A broker that is away disconnects no client and delays only its own partitions; reading goes on from the tail's next
+offset when it is back. Nothing is paused for ever. Lives as long as the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+
+from tailrace.consumer.intake import Batch, Intake
+from tailrace.consumer.pace import IDLE_WAIT_MS, Pace
+from tailrace.consumer.topology import Topology
+from tailrace.consumer.warmup import Warmup
+from tailrace.errors import KafkaTrouble
+from tailrace.event import Decoder
+from tailrace.kafka import EARLIEST, LATEST, CorruptBatch, Kafka, OffsetOutOfRange, Stretch
+from tailrace.tail import Tail
+
+logger = logging.getLogger(__name__)
+
+IDENTITY_SECONDS = 2.0
+"""How often the cluster is asked who it is: how soon new partitions and leaders are noticed."""
+IDENTITY_AT_LEAST_SECONDS = 0.25
+"""However many ask for it, no more often than this."""
+BACKOFF_SECONDS = (0.1, 2.0)
+"""Pause after trouble with a broker, doubled each time between these, with jitter."""
+MAX_FETCH_BYTES = 4 * 1024 * 1024
+"""Of one answer: parsing runs on the event loop, and this is some ten milliseconds of it."""
+CORRUPT_TRIES = 3
+"""A batch that could not be read so often is jumped over."""
+
+
+class Consumer:
+    """Reads all partitions of the topics into the tail: any client may be here, so every replica reads everything."""
+
+    def __init__(
+        self,
+        kafka: Kafka,
+        tail: Tail,
+        decoder: Decoder,
+        *,
+        warmup_seconds: float,
+        idle_wait_ms: int = IDLE_WAIT_MS,
+    ) -> None:
+        self._kafka = kafka
+        self._tail = tail
+        self._idle_wait_ms = idle_wait_ms
+        self.intake = Intake(tail, decoder, time.monotonic, self._note)
+        self._topology = Topology(tail)
+        self._warmup = Warmup(tail, self._topology, seconds=warmup_seconds)
+        self._readers: dict[int, asyncio.Task[None]] = {}
+        self._corrupt: Counter[tuple[str, int, int]] = Counter()
+        self._astray: set[tuple[str, int]] = set()
+        self._held_until: dict[tuple[str, int], float] = {}
+        self._cluster_trouble = ""
+        self._node_troubles: dict[int, str] = {}
+        self._place_troubles: dict[tuple[str, int], str] = {}
+        self._ask_now = asyncio.Event()
+        self._asked: asyncio.Future[bool] | None = None
+        self._was_warm = False
+
+    # What others want to know.
+
+    @property
+    def waiting(self) -> list[str]:
+        """What streams have to wait for, in words an operator can act on; once empty, empty for ever."""
+        self._was_warm = self._was_warm or not (waiting := self._warmup.waiting)
+        return [] if self._was_warm else ([self._cluster_trouble] if self._cluster_trouble else waiting)
+
+    @property
+    def degraded(self) -> list[str]:
+        """What is wrong with Kafka now, though clients stay connected."""
+        cluster = [self._cluster_trouble] if self._cluster_trouble else []
+        places = [*self._topology.troubles.values(), *self._place_troubles.values()]
+        return list(dict.fromkeys([*cluster, *self._node_troubles.values(), *places]))
+
+    async def refreshed(self) -> bool:
+        """Wait for an identity asked for from now on, shared by all who wait; False when Kafka does not answer."""
+        if self._asked is None:
+            self._asked = asyncio.get_running_loop().create_future()
+            self._ask_now.set()
+        return await asyncio.shield(self._asked)
+
+    # The tasks.
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    await self._ask_identity(tasks)
+                    await self._pause_identity()
+        finally:
+            await self._kafka.close()
+
+    async def _ask_identity(self, tasks: asyncio.TaskGroup) -> None:
+        self._ask_now.clear()
+        waiting, self._asked = self._asked, None
+        try:
+            identity = await self._kafka.identity()
+        except KafkaTrouble as trouble:
+            self._cluster_trouble = str(trouble)
+        else:
+            self._cluster_trouble = ""
+            async with self.intake.turn():
+                self._warmup.expect(self._topology.take_up(identity))
+            self._start_readers(tasks)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(not self._cluster_trouble)
+
+    async def _pause_identity(self) -> None:
+        await asyncio.sleep(IDENTITY_AT_LEAST_SECONDS)
+        try:
+            async with asyncio.timeout(IDENTITY_SECONDS - IDENTITY_AT_LEAST_SECONDS):
+                await self._ask_now.wait()
+        except TimeoutError:
+            pass
+
+    def _start_readers(self, tasks: asyncio.TaskGroup) -> None:
+        for node in self._topology.leaders:
+            if node not in self._readers or self._readers[node].done():
+                self._readers[node] = tasks.create_task(self._read(node), name=f"read from node {node}")
+
+    async def _read(self, node: int) -> None:
+        """Read what ``node`` leads until it leads nothing; after trouble with it, pause and go on."""
+        pause = BACKOFF_SECONDS[0]
+        while node in self._topology.leaders:
+            try:
+                await self._warmup.begin(self._kafka, node)
+                await self._go_where_the_log_is(node)
+                await self.intake.consume(self._batches(node))
+                pause = BACKOFF_SECONDS[0]
+            except KafkaTrouble as trouble:
+                self._node_troubles[node] = str(trouble)
+                self._ask_now.set()
+                pause = min(pause * 2, BACKOFF_SECONDS[1])
+            await asyncio.sleep(_jittered(pause))
+        self._node_troubles.pop(node, None)
+
+    async def _batches(self, node: int) -> AsyncIterator[Batch]:
+        """Fetch from ``node``, one request at a time, until a partition needs to be asked where it begins or ends."""
+        pace = Pace(time.monotonic, self._idle_wait_ms)
+        while asked := self._next_offsets(node):
+            max_wait_ms, min_bytes = pace.next()
+            stretches = await self._kafka.fetch(
+                node, asked, max_wait_ms=max_wait_ms, min_bytes=min_bytes, max_bytes=MAX_FETCH_BYTES
+            )
+            self._node_troubles.pop(node, None)
+            yield asked, stretches
+            if self._astray or self._has_unbegun(node):
+                return
+
+    def _next_offsets(self, node: int) -> Mapping[tuple[str, int], int]:
+        """Give what to ask ``node`` for; one partition's trouble holds back that partition only."""
+        now = time.monotonic()
+        return {
+            place: self._tail.next_offset(self._topology.number(place[0]), place[1])
+            for place in self._topology.led_by(node)
+            if self._warmup.begun(place) and self._held_until.get(place, 0) <= now
+        }
+
+    def _has_unbegun(self, node: int) -> bool:
+        return not all(self._warmup.begun(place) for place in self._topology.led_by(node))
+
+    # Trouble with one partition.
+
+    def _note(self, stretch: Stretch) -> None:
+        """Remember what is wrong with a partition; ask who leads it now. Called within an intake's turn."""
+        place, trouble = (stretch.topic, stretch.partition), stretch.trouble
+        if trouble is None:
+            if place in self._place_troubles:
+                del self._place_troubles[place], self._held_until[place]
+            return
+        self._place_troubles[place] = str(trouble)
+        self._held_until[place] = time.monotonic() + _jittered(BACKOFF_SECONDS[1] / 4)
+        self._ask_now.set()
+        if isinstance(trouble, OffsetOutOfRange):
+            self._astray.add(place)
+        elif isinstance(trouble, CorruptBatch):
+            self._note_corrupt(place, trouble)
+
+    def _note_corrupt(self, place: tuple[str, int], trouble: CorruptBatch) -> None:
+        at = (*place, trouble.first_offset)
+        self._corrupt[at] += 1
+        if self._corrupt[at] >= CORRUPT_TRIES:
+            del self._corrupt[at]
+            logger.error("jumping from %d to %d: %s", trouble.first_offset, trouble.next_offset, trouble)
+            self._tail.jump(self._topology.number(place[0]), place[1], trouble.next_offset, "unreadable")
+
+    async def _go_where_the_log_is(self, node: int) -> None:
+        """Jump where the next offset lies outside the log: its start overtook reading, or its end was cut off."""
+        mine = [place for place in self._topology.led_by(node) if place in self._astray]
+        if not mine:
+            return
+        starts = await self._kafka.offsets(node, mine, EARLIEST)
+        ends = await self._kafka.offsets(node, mine, LATEST)
+        async with self.intake.turn():
+            for place in mine:
+                start, end = starts.get(place), ends.get(place)
+                if isinstance(start, int) and isinstance(end, int):
+                    self._astray.discard(place)
+                    self._jump_into(place, start, end)
+
+    def _jump_into(self, place: tuple[str, int], start: int, end: int) -> None:
+        topic = self._topology.number(place[0])
+        at = self._tail.next_offset(topic, place[1])
+        target, reason = (start, "retention") if at < start else (end, "truncated")
+        if at < start or at > end:
+            logger.error(
+                "jumping from %d to %d in partition %d of topic %s: %s", at, target, place[1], place[0], reason
+            )
+            self._tail.jump(topic, place[1], target, reason)
+
+
+def _jittered(seconds: float) -> float:
+    """Spread what many replicas would otherwise do at the same instant."""
+    return seconds * random.uniform(0.5, 1.0)  # noqa: S311  not a secret

@@ -1,0 +1,92 @@
+"""Which topics and partitions there are, in which incarnation, and who leads them.
+
+Takes what `Kafka.identity` says and moves the tail along; only ever forward: a topic id that was left is never believed
+again, and a partition count never shrinks under one id, because some broker's metadata is always a little stale. Does
+no I/O. Lives as long as the service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from tailrace.kafka import Identity, TopicIdentity, UnknownTopic
+from tailrace.position import epoch_of
+from tailrace.tail import Tail
+
+
+@dataclass(slots=True)
+class _Topic:
+    number: int
+    epoch: str | None = None
+    left: frozenset[str] = frozenset()
+    leaders: tuple[int | None, ...] = ()
+    trouble: str = "its identity is not known yet"
+    met: bool = False
+    """Whether the cluster has told of it, or that it does not exist: what comes after that is new."""
+
+
+class Topology:
+    """The present shape of the configured topics."""
+
+    def __init__(self, tail: Tail) -> None:
+        self._tail = tail
+        self._topics = {name: _Topic(number) for number, name in enumerate(tail.topics)}
+        self.known = False
+        """Whether the cluster has answered once."""
+
+    def take_up(self, identity: Identity) -> list[tuple[str, int]]:
+        """Learn what ``identity`` says; give the partitions, (topic, partition), whose end has to be asked for.
+
+        Those are the ones that existed before this service did. What is added later is read from its beginning.
+        """
+        found = []
+        for name, said in identity.topics.items():
+            topic = self._topics[name]
+            if said.trouble is not None:
+                topic.trouble, topic.leaders = str(said.trouble), ()
+                topic.met = topic.met or isinstance(said.trouble, UnknownTopic)
+            elif self._is_forward(topic, epoch := epoch_of(identity.cluster_id, name, said.id), said):
+                topic.trouble, topic.leaders = "", said.leaders
+                if not topic.met:
+                    found += [(name, partition) for partition in range(len(said.leaders))]
+                    topic.met = True
+                self._tail.learn(topic.number, epoch, len(said.leaders))
+        self.known = True
+        return found
+
+    def _is_forward(self, topic: _Topic, epoch: str, said: TopicIdentity) -> bool:
+        if epoch in topic.left:
+            return False
+        if topic.epoch not in {None, epoch}:
+            topic.left |= {topic.epoch or ""}
+        elif len(said.leaders) < self._tail.partitions(topic.number):
+            return False
+        topic.epoch = epoch
+        return True
+
+    def led_by(self, node: int) -> Iterator[tuple[str, int]]:
+        """Give the partitions that ``node`` leads."""
+        for name, topic in self._topics.items():
+            for partition, leader in enumerate(topic.leaders):
+                if leader == node:
+                    yield name, partition
+
+    @property
+    def leaders(self) -> set[int]:
+        """All nodes that lead a partition of ours."""
+        return {leader for topic in self._topics.values() for leader in topic.leaders if leader is not None}
+
+    def number(self, name: str) -> int:
+        """Give the topic's place in a position."""
+        return self._topics[name].number
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """What is wrong: a sentence by topic, or by topic and partition."""
+        found = {name: topic.trouble for name, topic in self._topics.items() if topic.trouble}
+        for name, topic in self._topics.items():
+            for partition, leader in enumerate(topic.leaders):
+                if leader is None:
+                    found[f"{name}/{partition}"] = f"partition {partition} of topic {name} has no leader"
+        return found
