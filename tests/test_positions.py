@@ -1,24 +1,23 @@
 """The promise as a property: over random schedules, no event is lost or repeated without a reset.
 
 Two replicas with different arrival orders, partitions added, replicas that know fewer of them, restarts, retention that
-overtakes readers and live reading, eviction under readers, clients that hop between replicas and are cut after any frame.
-Real `Tail` and `Reader`; only the log, the replay behind the readers, and the clients are made up. The last tests take the
-rules of `reader` out one at a time, and each must be missed.
+overtakes readers and live reading, eviction under readers, clients that hop between replicas and are cut after any
+frame. Real `Tail` and `Reader`; only the log, the replay behind the readers, and the clients are made up. The last
+tests take the rules of `reader` out one at a time, and each must be missed.
 """
 
 from __future__ import annotations
 
-import json
 import random
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from builders import BODY, DECODER, EPOCH, Block, FakeOwner, FakeRecord
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from builders import BODY, DECODER, EPOCH, Block, FakeOwner, FakeRecord
 from tailrace.event import Event
 from tailrace.position import Position, parse
 from tailrace.reader import Reader
@@ -37,7 +36,7 @@ class Log:
 
 
 class Replica:
-    """One replica of the service: a tail that holds about ``events`` events, fed from the log in an order of its own."""
+    """One replica of the service: a tail that holds few events, fed from the log in an order of its own."""
 
     def __init__(self, log: Log, rng: random.Random, tail_class: type[Tail]) -> None:
         self.log, self.rng, self._tail_class = log, rng, tail_class
@@ -71,7 +70,7 @@ class Replica:
 
 
 class ReplayedReader(Reader):
-    """The real reader with a replay behind it: below the floor it is handed what a pass has scanned for it, in pieces."""
+    """The real reader with a replay behind it: below the floor it is handed what a pass has scanned, in pieces."""
 
     def __init__(self, replica: Replica, session: str, taken: list[list[int]] | None) -> None:
         super().__init__(replica.tail, session, taken, FakeOwner(), Wheel())

@@ -4,19 +4,21 @@ The files of this package are the data path. Read them from the bottom of this l
 only from lines below its own (``tests/test_architecture.py`` holds it to that)::
 
     cli            commands: serve, dev, token, check, position
+    check          what `tailrace check` looks at
     dev            the embedded broker and the demo producer
-    app            the composition root: routes, lifespan, error translation
-    console        the live page and its static files
+    app            the composition root: what lives as long as the service, routes, errors made into answers
+    console/       the live page and its routes
     health         /livez, /readyz
     server/        Hypercorn: settings, listeners, TLS, loop, drain; the hardened protocol classes and their wires
     websocket      reader -> frames, and what a client may send
     sse            reader -> text/event-stream
+    admission      a request -> a subscription, or a named refusal
     subscription   one subscriber from admission to farewell, for either transport
     control        the events that the service itself makes, one table
-    resume         an id, the identity and the floors -> where to start, and what to tell the client; pure
-    auth           token -> principal; may this principal read this session?
-    consumer       batches in, events appended, sessions woken; warm-up, identity, jumps
-    kafka          the only file that knows aiokafka: fetch, identity; errors renamed at the border
+    resume         an id and the tail's shape -> where to start, and what to tell the client; pure
+    auth/          token -> principal; may this principal read this session?
+    consumer/      batches in, events appended, sessions woken; warm-up, identity, jumps
+    kafka/         the only package that knows aiokafka: fetch, identity; errors renamed at the border
     reader         one subscriber's place in the tail, and ``flush``
     tail           the bounded newest events of all sessions
     timers         one wheel: heartbeats, expiries, send time-outs
@@ -24,8 +26,8 @@ only from lines below its own (``tests/test_architecture.py`` holds it to that):
     encoding       an event written for the wires: SSE text, HTTP/1.1 chunks, WebSocket frames
     event          a record, decoded
     position       parse, format, compare; epochs
+    config/        Settings, frozen, from the environment and a TOML file
     log            one line per event, on stderr
-    config         Settings, frozen, from the environment and a TOML file
     errors         the tree; each with its HTTP status, close code and whether to come back
 """
 

@@ -38,7 +38,7 @@ class TailraceError(Exception):
 
 
 class ConfigurationError(TailraceError):
-    """The settings are wrong; ``problems`` holds one sentence per trouble, each naming its key, never a secret's value."""
+    """The settings are wrong; ``problems`` holds one sentence per trouble, naming its key and never a secret."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))

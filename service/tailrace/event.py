@@ -1,10 +1,10 @@
 """A record, decoded.
 
-Pure: takes Kafka's records as they come from `kafka` and gives events. Knows nothing of readers, connections or time, nor
-how an event is written for a wire: that is `encoding`.
+Pure: takes Kafka's records as they come from `kafka` and gives events. Knows nothing of readers, connections or time,
+nor how an event is written for a wire: that is `encoding`.
 
-Everything said about a record *of a session* is an event: one that cannot be delivered is a *skipped* event, a tombstone
-is the session's *end*. They have ids and are kept, read and evicted like any other.
+Everything said about a record *of a session* is an event: one that cannot be delivered is a *skipped* event, a
+tombstone is the session's *end*. They have ids and are kept, read and evicted like any other.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Kind(Enum):
 
 
 class Arrival:
-    """What the events of one partition in one batch share: where they came from, and the cut but for their own entry."""
+    """What the events of one partition in one batch share: their origin, and the cut but for their own entry."""
 
     __slots__ = ("_affixes", "before", "partition", "topic", "topic_name")
 
@@ -89,7 +89,19 @@ class Arrival:
 class Event:
     """A record, decoded. Lives in the tail until it is evicted; the three encodings are made when first needed."""
 
-    __slots__ = ("arrival", "body", "chunks", "data", "frames", "kind", "offset", "session", "size", "timestamp_ms", "type")
+    __slots__ = (
+        "arrival",
+        "body",
+        "chunks",
+        "data",
+        "frames",
+        "kind",
+        "offset",
+        "session",
+        "size",
+        "timestamp_ms",
+        "type",
+    )
 
     def __init__(
         self, arrival: Arrival, offset: int, timestamp_ms: int, session: str, kind: Kind, type_: str, data: bytes
@@ -121,10 +133,9 @@ class Event:
 
 _ARRIVAL_BYTES = 400
 """An `Arrival`, its `Position` with two tuples, and the headers of its two affixes."""
-_EVENT_BYTES = (
-    sys.getsizeof(Event.__new__(Event)) + 33 + 3 * 32 + 3 * 8 + 33 * 2
-    # the object · the value's header · offset, time stamp and size · a place in the tail and in its view · one encoding's header, garbage collector
-)
+# The object · its value's header · offset, time stamp and size · a place in the tail and one in its view · the
+# garbage collector's header, and that of one encoding.
+_EVENT_BYTES = sys.getsizeof(Event.__new__(Event)) + 33 + 3 * 32 + 3 * 8 + 2 * 33
 
 
 def session_problem(name: str) -> str | None:
@@ -189,7 +200,9 @@ class Decoder:
         return Event(arrival, record.offset, record.timestamp, _session(session), kind, type_, data)
 
     def _read_headers(self, record: Record) -> tuple[bytes | None, bytes | None]:
-        """Give (session, type). The last of duplicates wins; ``event`` stands above ``ce_type`` (CloudEvents for Kafka)."""
+        """Give (session, type). The last of duplicates wins; ``event`` stands above ``ce_type`` (CloudEvents for
+        Kafka).
+        """
         last = dict(record.headers)
         session = record.key if self._session_header is None else last.get(self._session_header)
         return session, last.get("event") or last.get("ce_type")

@@ -1,9 +1,9 @@
 """A point in the log, and its text: the event id.
 
 Pure: no Kafka, no clock. A position holds, for each configured topic in the order of the topics' names, the topic's
-*epoch* (which incarnation of the topic is meant) and the *next* offset of every partition. `event` and `reader` make ids
-of positions; `resume` reads them back. An id names every partition, because only that is exact whatever partitioner the
-producers use.
+*epoch* (which incarnation of the topic is meant) and the *next* offset of every partition. `event` and `reader` make
+ids of positions; `resume` reads them back. An id names every partition, because only that is exact whatever partitioner
+the producers use.
 
     v1.<epoch>.<next offset of partition 0>.<of partition 1>…~<epoch of the second topic>.<…>
 
@@ -38,7 +38,8 @@ class MalformedId(BadRequest):
 def epoch_of(cluster_id: str, topic: str, topic_id: str | None) -> str:
     """Name one incarnation of a topic: an id from another cluster, or from a topic that was made again, shows.
 
-    ``topic_id`` is Kafka's (KIP-516); None where the brokers are too old to have one, and making a topic anew goes unseen.
+    ``topic_id`` is Kafka's (KIP-516); None where the brokers are too old to have one, and making a topic anew goes
+    unseen.
     """
     identity = "\0".join((cluster_id, topic, topic_id or ""))
     return hashlib.sha256(identity.encode()).hexdigest()[:8]

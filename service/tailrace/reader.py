@@ -77,16 +77,11 @@ class Reader:
         self._more = False
         self.live = taken is None
         self.place = self._view.end if self.live else self._view.first
-        self.closing = False
-        """Set to have `Owner.at_rest` called once everything due has been taken."""
-        self.ended = False
-        """Whether the last event taken was the session's end."""
-        self.replayed = 0
-        """Events taken while catching up."""
-        self.sent_at = tail.arrived
-        """`Tail.arrived` when the client was last sent an id."""
-        self.wrote_at = wheel.now
-        """The wheel's tick at the last write."""
+        self.closing = False  # set to have `Owner.at_rest` called once everything due has been taken
+        self.ended = False  # whether the last event taken was the session's end
+        self.replayed = 0  # events taken while catching up
+        self.sent_at = tail.arrived  # `Tail.arrived` when the client was last sent an id
+        self.wrote_at = wheel.now  # the wheel's tick at the last write
 
     # Moving bytes.
 
@@ -96,32 +91,29 @@ class Reader:
         wire.on_writable = self.flush
 
     def flush(self) -> None:
-        """Write what is due, at most `MAX_FLUSH_BYTES`, while the wire takes it.
+        """Write what is due, at most `MAX_FLUSH_BYTES`: called by the tail, the wire, the wheel and the farewell.
 
-        Called when the session got events, when the wire became writable again, and by the farewell. Take what is
-        there; only then ask whether this is the end; only then rest: any other order would turn a lagging client's loss
-        into a clean goodbye.
+        Take what is there; only then ask whether this is the end; only then rest. Any other order would turn a lagging
+        client's loss into a clean goodbye.
         """
-        wire = self._wire
-        if wire is None or not wire.writable:
+        if self._wire is None or not self._wire.writable:
             return
         if data := self.take(self._format, MAX_FLUSH_BYTES):
-            wire.write(data)
-            self.sent_at = self._tail.arrived
-            self.wrote_at = self._wheel.now
+            self.write(data)
         if self._more:
             self._soon(self.flush)
         elif self.closing:
             self._owner.at_rest()
 
     def write(self, data: bytes) -> None:
-        """Send what the service itself says; the caller has checked that the wire is writable, or does not care."""
+        """Send ``data``, which may be what the service itself says, whether or not the wire is writable."""
         if self._wire is not None:
             self._wire.write(data)
             self.sent_at = self._tail.arrived
             self.wrote_at = self._wheel.now
 
     def fail(self, error: Exception) -> None:
+        """End, because serving this reader raised ``error``."""
         self._owner.failed(error)
 
     def close(self) -> None:
@@ -220,12 +212,8 @@ class Reader:
 
     def may_go_live(self) -> bool:
         """Rule 3: every entry is at or above the floor, and the replica's cut has reached every entry."""
-        tail = self._tail
-        return not self.below and all(
-            tail.next_offset(topic, partition) >= entry
-            for topic, offsets in enumerate(self._taken)
-            for partition, entry in enumerate(offsets)
-        )
+        reached = (self._tail.next_offset(*place) >= entry for *place, entry in self._entries())
+        return not self.below and all(reached)
 
     def _go_live(self) -> bytes:
         self.live = True
@@ -233,6 +221,12 @@ class Reader:
         self._taken = []
         self.closing = self.closing or self.ended
         return self._owner.caught_up(self.position, self.replayed)
+
+    def has_nothing_to_come(self) -> bool:
+        """Whether it is, or would be, live with nothing due."""
+        if self.live:
+            return self.place == self._view.end
+        return not self._resets and self.may_go_live() and not any(self.is_due(event) for event in self._view.events)
 
     def overtaken(self, event: Event) -> None:
         """``event``, which this live reader had not taken, was evicted: fall back to just before it."""
@@ -269,14 +263,18 @@ class Reader:
         """The (topic, partition) pairs whose entry lies below the floor: only Kafka has what comes next there."""
         if self.live:
             return []
-        self._pad()
-        tail = self._tail
         return [
             (topic, partition)
-            for topic, offsets in enumerate(self._taken)
-            for partition, entry in enumerate(offsets)
-            if entry < tail.floor(topic, partition)
+            for topic, partition, entry in self._entries()
+            if entry < self._tail.floor(topic, partition)
         ]
+
+    def _entries(self) -> Iterator[tuple[int, int, int]]:
+        """Give (topic, partition, entry), for every partition that the vector or this replica knows."""
+        self._pad()
+        for topic, offsets in enumerate(self._taken):
+            for partition, entry in enumerate(offsets):
+                yield topic, partition, entry
 
     def _pad(self) -> None:
         """Rule 4: a partition that the id did not know has entry 0; one that this replica does not know is kept."""
@@ -297,8 +295,7 @@ class Reader:
 
     def _move_to_cut(self) -> None:
         """Nothing is due: whatever lies between an entry and the replica's cut is not this session's."""
-        self._pad()
-        for topic, offsets in enumerate(self._taken):
-            for partition, entry in enumerate(offsets):
-                if self._tail.floor(topic, partition) <= entry < self._tail.next_offset(topic, partition):
-                    offsets[partition] = self._tail.next_offset(topic, partition)
+        for topic, partition, entry in self._entries():
+            cut = self._tail.next_offset(topic, partition)
+            if self._tail.floor(topic, partition) <= entry < cut:
+                self._taken[topic][partition] = cut

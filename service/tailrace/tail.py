@@ -1,9 +1,9 @@
 """The newest events of all sessions, in memory: the only buffer for live events.
 
-Does no I/O and knows no asyncio: `consumer` appends a whole batch and then turns `wake`; `reader` pulls. Events stand in
-the order of their arrival, and each session has its own view of them. Eviction takes the oldest, whichever session it
-belongs to, until the bytes fit; because it follows the order of arrival, one *floor* per partition says all there is to
-know: the first offset that is still held completely. Lives as long as the service.
+Does no I/O and knows no asyncio: `consumer` appends a whole batch and then turns `wake`; `reader` pulls. Events stand
+in the order of their arrival, and each session has its own view of them. Eviction takes the oldest, whichever session
+it belongs to, until the bytes fit; because it follows the order of arrival, one *floor* per partition says all there is
+to know: the first offset that is still held completely. Lives as long as the service.
 
 The tail is contiguous per partition. Where the log itself is not, `jump` says so, and every reader hears of it.
 """
@@ -245,7 +245,7 @@ class Tail:
             self._forget(view)
 
     def wait(self, reader: Follower) -> None:
-        """Wake ``reader`` after the next batch, whatever it brings: the replica has yet to reach the reader's position."""
+        """Wake ``reader`` after the next batch, whatever it brings: this replica has yet to reach its position."""
         self._waiting[reader] = None
 
     def keep(self, event: Event, format_: Format) -> bytes:

@@ -60,7 +60,7 @@ class Wheel:
                 logger.exception("a timer failed")
 
     async def run(self) -> None:
-        """Turn once per tick, for ever; after a stall of the loop, catch up tick by tick, so that nothing is left out."""
+        """Turn once per tick, for ever; after a stall of the loop catch up tick by tick: nothing is left out."""
         loop = asyncio.get_running_loop()
         start = loop.time() - self.now * TICK_SECONDS
         while True:

@@ -1,8 +1,9 @@
 """Where a subscriber's bytes go: write, writable, abort.
 
 A wire knows nothing of sessions, events or positions. `reader` writes to it; `server` makes the fast ones, which put
-framed bytes straight on the connection, and offers them in the ASGI scope under ``EXTENSION``. `PlainWire` does the same
-with nothing but ASGI's ``send``, for foreign servers, HTTP/1.0 and test clients. A wire lives as long as its response.
+framed bytes straight on the connection, and offers them in the ASGI scope under ``EXTENSION``. `PlainWire` does the
+same with nothing but ASGI's ``send``, for foreign servers, HTTP/1.0 and test clients. A wire lives as long as its
+response.
 """
 
 from __future__ import annotations
@@ -46,6 +47,12 @@ class Wire(Protocol):
 
     async def serve(self, receive: Receive, on_message: Callable[[Message], None]) -> None:
         """Read what the peer sends until it leaves, or until `finish`; the connection's only task sits here."""
+
+
+def open_wire(scope: Scope, send: Send) -> Wire:
+    """Give the server's own wire for a response that has started, or a plain one where the server offers none."""
+    extensions: dict[str, Callable[[], Wire]] = scope.get("extensions") or {}
+    return extensions[EXTENSION]() if EXTENSION in extensions else PlainWire(scope, send)
 
 
 def is_disconnect(message: Message) -> bool:

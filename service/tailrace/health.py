@@ -1,0 +1,33 @@
+"""/livez and /readyz, on the admin listener: is the process alive, may clients be sent here?
+
+Over callables: knows neither Kafka nor subscriptions. A broker outage leaves the service *ready*, only ``degraded``:
+all replicas would go at once, and nobody could reconnect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+
+def routes(
+    *, waiting: Callable[[], list[str]], degraded: Callable[[], list[str]], draining: Callable[[], bool]
+) -> list[Route]:
+    """Make the routes; each callable gives sentences for an operator, or whether the service is shutting down."""
+
+    async def livez(request: Request) -> Response:  # noqa: ARG001  Starlette's signature
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(request: Request) -> Response:  # noqa: ARG001
+        if draining():
+            return JSONResponse({"status": "draining"}, 503)
+        if waits := waiting():
+            return JSONResponse({"status": "waiting", "waiting_for": waits}, 503)
+        if troubles := degraded():
+            return JSONResponse({"status": "degraded", "troubles": troubles})
+        return JSONResponse({"status": "ready"})
+
+    return [Route("/livez", livez), Route("/readyz", readyz)]

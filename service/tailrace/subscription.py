@@ -1,0 +1,287 @@
+"""One subscriber from admission to farewell, for either transport.
+
+`sse` and `websocket` hand over who asks and a wire; what is said on it, when, and how it ends is decided here.
+`Subscriptions` lives as long as the service and knows everyone; a `Subscription` lives as long as its connection and
+needs no task: the tail, the wire and the wheel call it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tailrace import control
+from tailrace.auth import Principal
+from tailrace.encoding import FORMATS
+from tailrace.errors import (
+    ComeBack,
+    Draining,
+    Farewell,
+    Forbidden,
+    GoingAway,
+    InternalTrouble,
+    SessionEnded,
+    TokenExpired,
+    TooManyConnections,
+)
+from tailrace.position import Position
+from tailrace.reader import Reader
+from tailrace.resume import Start
+from tailrace.tail import Tail
+from tailrace.timers import Timer, Wheel
+from tailrace.wire import Wire
+
+logger = logging.getLogger(__name__)
+
+REFRESH_NOTICE_SECONDS = 30.0
+"""How long before its token runs out a client is told: time to fetch another, not so much that it forgets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What every subscription is held to; times in seconds."""
+
+    heartbeat_seconds: float = 15.0
+    send_timeout_seconds: float = 10.0
+    max_connections: int = 10_000
+    max_connections_per_subject: int = 32
+    encoding: str = "text"
+    continuity: str = "complete"
+
+
+class Subscriptions:
+    """Everyone who is subscribed. ``waiting`` says what the service waits for before it can serve; empty when ready."""
+
+    def __init__(self, tail: Tail, wheel: Wheel, terms: Terms, waiting: Callable[[], list[str]]) -> None:
+        self.tail = tail
+        self.wheel = wheel
+        self.terms = terms
+        self.draining = False
+        self._waiting = waiting
+        self._all: dict[Subscription, None] = {}
+        self._by_subject: Counter[str] = Counter()
+        self._oldest_sent = 0
+        wheel.after(1, self._keep_ids_young)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def check_open(self) -> None:
+        """Refuse everyone while the service cannot serve.
+
+        Raises:
+            ComeBack: draining, or not warm yet.
+        """
+        if self.draining:
+            raise Draining("the service is shutting down")
+        if waiting := self._waiting():
+            raise ComeBack(f"not ready: {waiting[0]}")
+
+    def admit(self, principal: Principal, session: str, start: Start) -> Subscription:
+        """Take a subscriber in; the caller opens the subscription, and closes it whatever happens.
+
+        Raises:
+            Forbidden: the token does not name this session.
+            ComeBack: draining, not warm yet, or too many connections.
+        """
+        if not principal.may_read(session):
+            raise Forbidden("the token does not cover this session")
+        self.check_open()
+        if len(self._all) >= self.terms.max_connections:
+            raise TooManyConnections("the service has as many connections as it may")
+        if self._by_subject[principal.subject] >= self.terms.max_connections_per_subject:
+            raise TooManyConnections(f"this subject has {self.terms.max_connections_per_subject} connections already")
+        subscription = Subscription(self, principal, session, start)
+        self._all[subscription] = None
+        self._by_subject[principal.subject] += 1
+        return subscription
+
+    def dismiss(self, subscription: Subscription) -> None:
+        """Forget someone who has gone."""
+        if self._all.pop(subscription, 0) is None:
+            subject = subscription.principal.subject
+            self._by_subject[subject] -= 1
+            if not self._by_subject[subject]:
+                del self._by_subject[subject]
+
+    async def drain(self, seconds: float) -> None:
+        """End every stream within ``seconds``, in random order, so that the other replicas are not stormed."""
+        self.draining = True
+        everyone = list(self._all)
+        random.shuffle(everyone)
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        for number, subscription in enumerate(everyone):
+            await asyncio.sleep(start + seconds * number / len(everyone) - loop.time())
+            subscription.end(GoingAway())
+
+    def _keep_ids_young(self) -> None:
+        """Send quiet readers their position once their last id lies in the older half of the tail.
+
+        So most reconnects are answered from memory. Everyone is looked at only when the oldest id may have come so far.
+        """
+        self.wheel.after(1, self._keep_ids_young)
+        half = self.tail.half
+        if self._oldest_sent >= half:
+            return
+        for subscription in self._all:
+            if subscription.reader.sent_at < half:
+                subscription.say_position()
+        self._oldest_sent = min((each.reader.sent_at for each in self._all), default=self.tail.arrived)
+
+
+class Subscription:
+    """One subscriber; owns its reader."""
+
+    __slots__ = (
+        "_farewell",
+        "_format",
+        "_hub",
+        "_live_told",
+        "_start",
+        "_timers",
+        "_wire",
+        "principal",
+        "reader",
+        "session",
+    )
+
+    def __init__(self, hub: Subscriptions, principal: Principal, session: str, start: Start) -> None:
+        self._hub = hub
+        self._start = start
+        self._live_told = start.taken is None
+        self._timers: dict[str, Timer] = {}
+        self._farewell: Farewell | None = None
+        self._wire: Wire | None = None
+        self.principal = principal
+        self.session = session
+        self.reader = Reader(hub.tail, session, start.taken, self, hub.wheel, start.resets)
+
+    @property
+    def over(self) -> bool:
+        """Whether the client knows that its session has ended, and nothing has come since: it should stay away."""
+        return self._start.ended and self.reader.has_nothing_to_come()
+
+    @property
+    def farewell(self) -> Farewell | None:
+        """Why the service ended this subscription; None when the client left, or nothing has ended."""
+        return self._farewell
+
+    def open(self, wire: Wire) -> None:
+        """Begin: say hello at once, then whatever is due."""
+        self._wire, self._format = wire, FORMATS[wire.framing]
+        self.reader.attach(wire, self._format, asyncio.get_running_loop().call_soon)
+        now = time.time()
+        expires_in = self.principal.stream_ends_at(now) - now
+        self.reader.write(control.opening(self._format) + self._ready(expires_in))
+        self._arm("expiry", expires_in, lambda: self.end(TokenExpired()))
+        if expires_in > 2 * REFRESH_NOTICE_SECONDS:
+            self._arm("refresh", expires_in - REFRESH_NOTICE_SECONDS, self._say_refresh)
+        self._arm("quiet", self._shortest_silence, self._look_after)
+        self.reader.flush()
+
+    def end(self, farewell: Farewell) -> None:
+        """End the subscription once the client has taken what is there; at the send time-out, without that."""
+        if self._farewell is None:
+            self._farewell = farewell
+            self.reader.closing = True
+            self._arm("cut", self._hub.terms.send_timeout_seconds, self._cut)
+            self.reader.flush()
+
+    def close(self) -> None:
+        """Leave everything: tail, wheel and registry. Harmless when done twice."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self.reader.close()
+        self._hub.dismiss(self)
+
+    def say_position(self) -> None:
+        """Send the reader's position, where the wire takes it."""
+        if self._wire is not None and self._wire.writable:
+            self.reader.write(control.heartbeat(self._format, self.reader.position))
+
+    # What the reader reports.
+
+    def reset(self, position: Position, reason: str) -> bytes:
+        logger.info("reset", extra={"reason": reason})
+        return control.write(self._format, control.RESET, id=position, reason=reason, requested=self._start.requested)
+
+    def caught_up(self, position: Position, replayed: int) -> bytes:
+        if self._live_told:
+            return b""
+        self._live_told = True
+        return control.write(self._format, control.LIVE, id=position, replayed=replayed)
+
+    def at_rest(self) -> None:
+        """Everything has been taken: say goodbye, and let the transport end the response."""
+        if self._farewell is None:
+            self._farewell = SessionEnded()
+            self.reader.write(control.write(self._format, control.END, id=self.reader.position.text(ended=True)))
+        elif not isinstance(self._farewell, SessionEnded):
+            retry_after_ms = control.jittered_ms(control.RETRY_MS)
+            position = self.reader.position
+            self.reader.write(control.disconnect(self._format, self._farewell, position, retry_after_ms))
+        self.reader.close()
+        if self._wire is not None:
+            self._wire.finish()
+
+    def failed(self, error: Exception) -> None:
+        logger.error("a subscription failed", exc_info=error)
+        self._farewell = self._farewell or InternalTrouble()
+        self._cut()
+
+    # What the wheel calls.
+
+    def _look_after(self) -> None:
+        """Cut a client that takes nothing, send a heartbeat to one that was sent nothing, and look again in time.
+
+        Only a write makes a wire not writable: one that is not writable now has not been since the last write.
+        """
+        silence = self._hub.wheel.now - self.reader.wrote_at
+        assert self._wire is not None  # noqa: S101  armed by `open`
+        if not self._wire.writable:
+            if silence >= self._hub.terms.send_timeout_seconds:
+                self._cut()
+                return
+        elif silence >= self._hub.terms.heartbeat_seconds:
+            moved = self.reader.sent_at != self._hub.tail.arrived
+            self.reader.write(control.heartbeat(self._format, self.reader.position if moved else None))
+            silence = 0
+        self._arm("quiet", max(1, self._shortest_silence - silence), self._look_after)
+
+    @property
+    def _shortest_silence(self) -> float:
+        return min(self._hub.terms.heartbeat_seconds, self._hub.terms.send_timeout_seconds)
+
+    def _say_refresh(self) -> None:
+        seconds = round(self.principal.expires_at - time.time())
+        if self._wire is not None:  # straight to the wire: it carries no id, so the last one gets older
+            self._wire.write(control.write(self._format, control.REFRESH, expires_in_seconds=seconds))
+
+    def _cut(self) -> None:
+        """Give up on the client; it resumes from its last id when it comes back."""
+        self.reader.close()
+        if self._wire is not None:
+            self._wire.abort()
+
+    def _arm(self, name: str, seconds: float, callback: Callable[[], None]) -> None:
+        self._timers[name] = self._hub.wheel.after(seconds, callback)
+
+    def _ready(self, expires_in: float) -> bytes:
+        return control.write(
+            self._format,
+            control.READY,
+            id=self.reader.position,
+            session=self.session,
+            resumed=self._start.resumed and not self._start.resets,
+            encoding=self._hub.terms.encoding,
+            continuity=self._hub.terms.continuity,
+            heartbeat_seconds=self._hub.terms.heartbeat_seconds,
+            expires_in_seconds=round(expires_in),
+        )
