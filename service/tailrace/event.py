@@ -65,7 +65,7 @@ class Kind(Enum):
 class Arrival:
     """What the events of one partition in one batch share: their origin, and the cut but for their own entry."""
 
-    __slots__ = ("_affixes", "before", "partition", "topic", "topic_name")
+    __slots__ = ("_affixes", "before", "partition", "topic", "topic_name", "uncharged")
 
     def __init__(self, before: Position, topic: int, topic_name: str, partition: int) -> None:
         self.before = before
@@ -73,17 +73,14 @@ class Arrival:
         self.topic_name = topic_name
         self.partition = partition
         self._affixes: tuple[bytes, bytes] | None = None
+        self.uncharged = _ARRIVAL_BYTES + sum(80 + 20 * len(offsets) for offsets in before.offsets)
+        """Bytes of memory for all this, the position's text included; the first event takes the charge."""
 
     def id_of(self, offset: int) -> bytes:
         """Write the id of this partition's event at ``offset``: a shared prefix, a number and a shared suffix."""
         if self._affixes is None:
             self._affixes = self.before.around(self.topic, self.partition)
         return b"%b%d%b" % (self._affixes[0], offset + 1, self._affixes[1])
-
-    @property
-    def size(self) -> int:
-        """Bytes of memory, charged to the first event: the position's own entries and, twice, their text."""
-        return _ARRIVAL_BYTES + sum(24 + 64 * len(offsets) for offsets in self.before.offsets)
 
 
 class Event:
@@ -116,8 +113,9 @@ class Event:
         self.body: bytes | None = None
         self.chunks: bytes | None = None
         self.frames: bytes | None = None
-        self.size = _EVENT_BYTES + len(data)
+        self.size = _EVENT_BYTES + len(data) + arrival.uncharged
         """Bytes of memory that the tail is charged with; grows with each encoding."""
+        arrival.uncharged = 0
 
     @property
     def id(self) -> bytes:
@@ -131,11 +129,13 @@ class Event:
         return arrival.before.advanced(arrival.topic, arrival.partition, self.offset)
 
 
+BYTES_HEADER = 33
+"""What a ``bytes`` object takes beside its bytes."""
 _ARRIVAL_BYTES = 400
-"""An `Arrival`, its `Position` with two tuples, and the headers of its two affixes."""
-# The object · its value's header · offset, time stamp and size · a place in the tail and one in its view · the
-# garbage collector's header, and that of one encoding.
-_EVENT_BYTES = sys.getsizeof(Event.__new__(Event)) + 33 + 3 * 32 + 3 * 8 + 2 * 33
+"""An `Arrival`, its `Position` with two tuples, its two affixes and the partition's next offset."""
+_EVENT_BYTES = sys.getsizeof(Event.__new__(Event)) + BYTES_HEADER + 3 * 32 + 2 * 8
+"""The object · its value's header · offset, time stamp and size · a place in the tail and one in its view."""
+
 
 
 def session_problem(name: str) -> str | None:

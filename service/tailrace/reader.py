@@ -117,8 +117,9 @@ class Reader:
         self._owner.failed(error)
 
     def close(self) -> None:
-        """Leave the tail; nothing wakes this reader any more."""
+        """Leave the tail and the wire: nothing wakes this reader any more, and nothing follows a last word."""
         self._tail.part(self._view, self)
+        self._wire = None
 
     # Taking.
 
@@ -246,8 +247,6 @@ class Reader:
         self._taken = [list(offsets) for offsets in position.offsets]
         self.live = False
         self.place = self._view.first
-
-    # Position.
 
     @property
     def position(self) -> Position:

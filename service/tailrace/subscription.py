@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 REFRESH_NOTICE_SECONDS = 30.0
 """How long before its token runs out a client is told: time to fetch another, not so much that it forgets."""
 
+POSITIONS_PER_TURN = 100
+"""How many quiet readers are sent their position in one turn of the loop: about a millisecond of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -127,12 +130,16 @@ class Subscriptions:
         """
         self.wheel.after(1, self._keep_ids_young)
         half = self.tail.half
-        if self._oldest_sent >= half:
-            return
-        for subscription in self._all:
-            if subscription.reader.sent_at < half:
-                subscription.say_position()
-        self._oldest_sent = min((each.reader.sent_at for each in self._all), default=self.tail.arrived)
+        if self._oldest_sent < half:
+            self._oldest_sent = half
+            self._say_positions([each for each in self._all if each.reader.sent_at < half])
+
+    def _say_positions(self, old: list[Subscription]) -> None:
+        """Say it to some, and to the rest in the next turns of the loop."""
+        for subscription in old[:POSITIONS_PER_TURN]:
+            subscription.say_position()
+        if rest := old[POSITIONS_PER_TURN:]:
+            asyncio.get_running_loop().call_soon(self._say_positions, rest)
 
 
 class Subscription:

@@ -17,11 +17,14 @@ from itertools import islice
 from typing import Protocol
 
 from tailrace.encoding import Format
-from tailrace.event import Arrival, Event
+from tailrace.event import BYTES_HEADER, Arrival, Event
 from tailrace.position import NO_TOPIC, Position
 
 WAKE_SLICE_SECONDS = 0.002
 """Longest stretch of readers served without a turn of the event loop in between."""
+
+VIEW_BYTES = 1000
+"""Memory of one session, beside its events: mostly the deque. A tail of short sessions would be twice its bound."""
 
 
 class Follower(Protocol):
@@ -90,11 +93,6 @@ class Tail:
     def events(self) -> int:
         """How many events it holds."""
         return len(self._events)
-
-    @property
-    def oldest(self) -> Event | None:
-        """The event that will be evicted next."""
-        return self._events[0] if self._events else None
 
     @property
     def sessions(self) -> int:
@@ -252,8 +250,9 @@ class Tail:
         """Encode for all live readers of one framing, once, and charge the tail for it."""
         data = format_.event(event, event.id)
         setattr(event, format_.framing.value, data)
-        event.size += len(data)
-        self.bytes += len(data)
+        cost = len(data) + BYTES_HEADER
+        event.size += cost
+        self.bytes += cost
         return data
 
     def wake(self) -> Iterator[None]:
@@ -281,10 +280,12 @@ class Tail:
 
     def _open(self, session: str) -> View:
         view = self._views[session] = View(session)
+        self.bytes += VIEW_BYTES
         return view
 
     def _forget(self, view: View) -> None:
         del self._views[view.session]
+        self.bytes -= VIEW_BYTES
         self._touched.pop(view, None)
 
 

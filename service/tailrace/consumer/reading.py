@@ -11,15 +11,16 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Protocol
 
 from tailrace.consumer.intake import Batch, Intake
 from tailrace.consumer.pace import IDLE_WAIT_MS, Pace
 from tailrace.consumer.topology import Topology
-from tailrace.consumer.warmup import Warmup
+from tailrace.consumer.warmup import Offsets, Warmup
 from tailrace.errors import KafkaTrouble
 from tailrace.event import Decoder
-from tailrace.kafka import EARLIEST, LATEST, CorruptBatch, Kafka, OffsetOutOfRange, Stretch
+from tailrace.kafka import EARLIEST, LATEST, CorruptBatch, Identity, OffsetOutOfRange, Stretch
 from tailrace.tail import Tail
 
 logger = logging.getLogger(__name__)
@@ -30,10 +31,22 @@ IDENTITY_AT_LEAST_SECONDS = 0.25
 """However many ask for it, no more often than this."""
 BACKOFF_SECONDS = (0.1, 2.0)
 """Pause after trouble with a broker, doubled each time between these, with jitter."""
+HOLD_SECONDS = 0.5
+"""A partition in trouble is left out for so long, with jitter, while the others are read on."""
 MAX_FETCH_BYTES = 4 * 1024 * 1024
 """Of one answer: parsing runs on the event loop, and this is some ten milliseconds of it."""
 CORRUPT_TRIES = 3
 """A batch that could not be read so often is jumped over."""
+
+
+class Cluster(Offsets, Protocol):
+    """Whom to ask: `Kafka`, or what tests put in its place."""
+
+    async def identity(self) -> Identity: ...
+    async def fetch(
+        self, node: int, offsets: Mapping[tuple[str, int], int], *, max_wait_ms: int, min_bytes: int, max_bytes: int
+    ) -> list[Stretch]: ...
+    async def close(self) -> None: ...
 
 
 class Consumer:
@@ -41,17 +54,19 @@ class Consumer:
 
     def __init__(
         self,
-        kafka: Kafka,
+        kafka: Cluster,
         tail: Tail,
         decoder: Decoder,
         *,
         warmup_seconds: float,
         idle_wait_ms: int = IDLE_WAIT_MS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kafka = kafka
         self._tail = tail
         self._idle_wait_ms = idle_wait_ms
-        self.intake = Intake(tail, decoder, time.monotonic, self._note)
+        self._clock = clock
+        self.intake = Intake(tail, decoder, clock, self._note)
         self._topology = Topology(tail)
         self._warmup = Warmup(tail, self._topology, seconds=warmup_seconds)
         self._readers: dict[int, asyncio.Task[None]] = {}
@@ -77,7 +92,8 @@ class Consumer:
     def degraded(self) -> list[str]:
         """What is wrong with Kafka now, though clients stay connected."""
         cluster = [self._cluster_trouble] if self._cluster_trouble else []
-        places = [*self._topology.troubles.values(), *self._place_troubles.values()]
+        led = [why for place, why in self._place_troubles.items() if self._topology.is_led(place)]
+        places = [*self._topology.troubles.values(), *led]
         return list(dict.fromkeys([*cluster, *self._node_troubles.values(), *places]))
 
     async def refreshed(self) -> bool:
@@ -132,20 +148,21 @@ class Consumer:
         pause = BACKOFF_SECONDS[0]
         while node in self._topology.leaders:
             try:
-                await self._warmup.begin(self._kafka, node)
-                await self._go_where_the_log_is(node)
+                await self._find_places(node)
                 await self.intake.consume(self._batches(node))
+                if self._next_offsets(node):
+                    continue  # it ended only to ask where a partition begins or ends
                 pause = BACKOFF_SECONDS[0]
             except KafkaTrouble as trouble:
+                pause = min(pause * 2, BACKOFF_SECONDS[1]) if node in self._node_troubles else BACKOFF_SECONDS[0]
                 self._node_troubles[node] = str(trouble)
                 self._ask_now.set()
-                pause = min(pause * 2, BACKOFF_SECONDS[1])
             await asyncio.sleep(_jittered(pause))
         self._node_troubles.pop(node, None)
 
     async def _batches(self, node: int) -> AsyncIterator[Batch]:
         """Fetch from ``node``, one request at a time, until a partition needs to be asked where it begins or ends."""
-        pace = Pace(time.monotonic, self._idle_wait_ms)
+        pace = Pace(self._clock, self._idle_wait_ms)
         while asked := self._next_offsets(node):
             max_wait_ms, min_bytes = pace.next()
             stretches = await self._kafka.fetch(
@@ -153,20 +170,36 @@ class Consumer:
             )
             self._node_troubles.pop(node, None)
             yield asked, stretches
-            if self._astray or self._has_unbegun(node):
+            if self._unplaced(node):
                 return
 
     def _next_offsets(self, node: int) -> Mapping[tuple[str, int], int]:
         """Give what to ask ``node`` for; one partition's trouble holds back that partition only."""
-        now = time.monotonic()
         return {
             place: self._tail.next_offset(self._topology.number(place[0]), place[1])
-            for place in self._topology.led_by(node)
-            if self._warmup.begun(place) and self._held_until.get(place, 0) <= now
+            for place in self._free(node)
+            if self._warmup.begun(place) and place not in self._astray
         }
 
-    def _has_unbegun(self, node: int) -> bool:
-        return not all(self._warmup.begun(place) for place in self._topology.led_by(node))
+    def _unplaced(self, node: int) -> list[tuple[str, int]]:
+        """Give the partitions of which it must be asked, now, where they begin and end."""
+        return [place for place in self._free(node) if not self._warmup.begun(place) or place in self._astray]
+
+    def _free(self, node: int) -> list[tuple[str, int]]:
+        now = self._clock()
+        return [place for place in self._topology.led_by(node) if self._held_until.get(place, 0) <= now]
+
+    def _hold(self, place: tuple[str, int]) -> None:
+        self._held_until[place] = self._clock() + _jittered(HOLD_SECONDS)
+
+    async def _find_places(self, node: int) -> None:
+        """Find out where to begin and where to go on; a partition that cannot say is held back and asked again."""
+        places = self._unplaced(node)
+        await self._warmup.begin(self._kafka, node, [place for place in places if not self._warmup.begun(place)])
+        await self._go_where_the_log_is(node, [place for place in places if place in self._astray])
+        for place in places:
+            if place in self._astray or not self._warmup.begun(place):
+                self._hold(place)
 
     # Trouble with one partition.
 
@@ -174,11 +207,10 @@ class Consumer:
         """Remember what is wrong with a partition; ask who leads it now. Called within an intake's turn."""
         place, trouble = (stretch.topic, stretch.partition), stretch.trouble
         if trouble is None:
-            if place in self._place_troubles:
-                del self._place_troubles[place], self._held_until[place]
+            self._place_troubles.pop(place, None)
             return
         self._place_troubles[place] = str(trouble)
-        self._held_until[place] = time.monotonic() + _jittered(BACKOFF_SECONDS[1] / 4)
+        self._hold(place)
         self._ask_now.set()
         if isinstance(trouble, OffsetOutOfRange):
             self._astray.add(place)
@@ -193,15 +225,17 @@ class Consumer:
             logger.error("jumping from %d to %d: %s", trouble.first_offset, trouble.next_offset, trouble)
             self._tail.jump(self._topology.number(place[0]), place[1], trouble.next_offset, "unreadable")
 
-    async def _go_where_the_log_is(self, node: int) -> None:
+    async def _go_where_the_log_is(self, node: int, places: list[tuple[str, int]]) -> None:
         """Jump where the next offset lies outside the log: its start overtook reading, or its end was cut off."""
-        mine = [place for place in self._topology.led_by(node) if place in self._astray]
-        if not mine:
+        if not places:
             return
-        starts = await self._kafka.offsets(node, mine, EARLIEST)
-        ends = await self._kafka.offsets(node, mine, LATEST)
+        epochs = self._tail.position.epochs
+        starts = await self._kafka.offsets(node, places, EARLIEST)
+        ends = await self._kafka.offsets(node, places, LATEST)
         async with self.intake.turn():
-            for place in mine:
+            if self._tail.position.epochs != epochs:
+                return  # said of a topic that was made again meanwhile
+            for place in places:
                 start, end = starts.get(place), ends.get(place)
                 if isinstance(start, int) and isinstance(end, int):
                     self._astray.discard(place)
