@@ -1,0 +1,46 @@
+"""The only package that knows aiokafka: fetch, offsets and identity, as plain calls.
+
+Built on aiokafka's connections, requests and record batches, not on its consumer: nothing here holds a position, an
+assignment or a group, so nothing can be out of step with the tail. `consumer` and `replay` call it; every foreign
+error is renamed at its border. It must not know sessions, events or clients::
+
+    client       connections by purpose, `Kafka` itself
+    connection   the operator's settings, checked, and one connection to one broker
+    fetch        the fetch request, its answer, `Stretch`
+    metadata     the identity request, its answer, `Identity`
+    batches      the bytes of one partition -> records
+    troubles     what can go wrong, each with its sentence for the operator
+"""
+
+from tailrace.kafka.client import EARLIEST, LATEST, Kafka
+from tailrace.kafka.connection import KafkaConnection
+from tailrace.kafka.fetch import Stretch
+from tailrace.kafka.metadata import Identity, TopicIdentity
+from tailrace.kafka.troubles import (
+    AuthenticationFailed,
+    BrokerError,
+    BrokerUnavailable,
+    CorruptBatch,
+    NotAuthorized,
+    NotLeader,
+    OffsetOutOfRange,
+    UnknownTopic,
+)
+
+__all__ = [
+    "EARLIEST",
+    "LATEST",
+    "AuthenticationFailed",
+    "BrokerError",
+    "BrokerUnavailable",
+    "CorruptBatch",
+    "Identity",
+    "Kafka",
+    "KafkaConnection",
+    "NotAuthorized",
+    "NotLeader",
+    "OffsetOutOfRange",
+    "Stretch",
+    "TopicIdentity",
+    "UnknownTopic",
+]

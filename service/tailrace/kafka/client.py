@@ -1,0 +1,179 @@
+"""`Kafka`: one client of the cluster, made of a connection per broker and purpose.
+
+Answers three questions, each asked of one broker once: what lies at these offsets, where are the ends, who is there.
+Does not retry, back off or remember an offset: `consumer` and `replay` do, each in its own way. Says in one log line
+when a broker goes and when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Literal
+
+from aiokafka.protocol.offset import OffsetRequest
+
+from tailrace.errors import ConfigurationError, KafkaTrouble
+from tailrace.kafka.connection import KafkaConnection, Link
+from tailrace.kafka.fetch import Fetch, Stretch, stretch_of
+from tailrace.kafka.metadata import Address, Identity, Metadata, brokers_of, identity_of
+from tailrace.kafka.troubles import AuthenticationFailed, BrokerError, BrokerUnavailable, name_of, trouble_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+LATEST, EARLIEST = -1, -2
+"""For `Kafka.offsets`: the end that the isolation level allows to see, and the start of the log."""
+
+REQUEST_SECONDS = 10.0
+"""For one answer of one broker, connecting included; a fetch may take as long again as it was allowed to wait."""
+CLOSE_SECONDS = 2.0
+"""For all sockets to close; a TLS peer that does not answer is left to the event loop."""
+PARTITION_MAX_BYTES = 1024 * 1024
+"""Of one partition in one fetch (a single larger batch comes whole): no partition crowds out the others."""
+
+_ISOLATION = {"read_uncommitted": 0, "read_committed": 1}
+
+logger = logging.getLogger("tailrace.kafka")
+
+
+class Kafka:
+    """One client and its connections; lives as long as the service. No positions, no assignment, no group.
+
+    Calls for different brokers, and questions beside a fetch, run side by side; calls for the same broker and purpose
+    take turns. Raises `ConfigurationError` when a TLS file cannot be used.
+    """
+
+    def __init__(self, connection: KafkaConnection, topics: Sequence[str], *, isolation_level: str) -> None:
+        if isolation_level not in _ISOLATION:
+            raise ConfigurationError([f"TAILRACE_KAFKA_ISOLATION_LEVEL: expected one of {', '.join(_ISOLATION)}"])
+        # aiokafka tells every failed attempt at length; what an operator needs of it is in our own lines.
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+        self._topics = tuple(topics)
+        self._isolation = _ISOLATION[isolation_level]
+        self._bootstrap = connection.bootstrap
+        self._options = connection.options()
+        self._brokers: dict[int, Address] = {}
+        self._links: dict[tuple[str, Address], Link] = {}
+        self._closing: set[asyncio.Future[None]] = set()
+        self._last: Address | None = None
+        self._away: set[str] = set()
+        self._turns = 0
+        self._closed = False
+
+    async def identity(self) -> Identity:
+        """Ask the broker that answered last, then the others that are known, then the bootstrap addresses.
+
+        One request each. Topics that do not exist are told, never made. Raises the most telling `KafkaTrouble` when
+        nobody answers: `AuthenticationFailed` before the rest.
+        """
+        troubles: list[KafkaTrouble] = []
+        for address in self._whom_to_ask():
+            try:
+                answer = await self._link("ask", address).ask(Metadata(self._topics), REQUEST_SECONDS)
+            except KafkaTrouble as trouble:
+                troubles.append(trouble)
+            else:
+                if answer.brokers:
+                    self._learn(address, brokers_of(answer))
+                    return identity_of(answer)
+                troubles.append(BrokerUnavailable("{}:{}".format(*address), "it knows no brokers yet"))
+        raise next((each for each in troubles if isinstance(each, AuthenticationFailed)), troubles[-1])
+
+    async def fetch(
+        self, node: int, offsets: Mapping[tuple[str, int], int], *, max_wait_ms: int, min_bytes: int, max_bytes: int
+    ) -> list[Stretch]:
+        """Ask one leader once for what lies at ``offsets``, given by (topic, partition).
+
+        The broker answers as soon as it has ``min_bytes`` or after ``max_wait_ms``; ``max_bytes`` bounds the answer,
+        but for one batch that is larger. Gives one `Stretch` per partition, its own trouble inside. Raises
+        `BrokerUnavailable` and its kin when the broker as a whole does not answer.
+        """
+        request = Fetch(
+            _by_topic(self._in_turn(offsets)),
+            max_wait_ms=max_wait_ms,
+            min_bytes=min_bytes,
+            max_bytes=max_bytes,
+            partition_max_bytes=min(max_bytes, PARTITION_MAX_BYTES),
+            isolation=self._isolation,
+        )
+        answer = await self._link("fetch", self._address(node)).ask(request, REQUEST_SECONDS + max_wait_ms / 1000)
+        if answer.error_code:
+            raise BrokerError(answer.error_code, name_of(answer.error_code), f"fetch from node {node}")
+        asked = ((part, offsets.get((part.topic, part.partition))) for part in answer.slices)
+        return [stretch_of(part, offset) for part, offset in asked if offset is not None]
+
+    async def offsets(
+        self, node: int, partitions: Sequence[tuple[str, int]], when: int
+    ) -> dict[tuple[str, int], int | KafkaTrouble | None]:
+        """Ask one leader for an offset of each partition (ListOffsets).
+
+        ``when`` is `LATEST` (under read_committed the last stable offset), `EARLIEST`, or a Unix time in milliseconds:
+        the first record that is not older. None: no such record, or the broker cannot say.
+        """
+        topics = _by_topic(((topic, partition), when) for topic, partition in partitions)
+        request = OffsetRequest(-1, self._isolation, list(topics.items()))
+        answer = await self._link("ask", self._address(node)).ask(request, REQUEST_SECONDS)
+        return {
+            (topic, partition): trouble_of(code, topic, partition) or (offset if offset >= 0 else None)
+            for topic, rows in answer.topics
+            for partition, code, _, offset in rows
+        }
+
+    async def close(self) -> None:
+        """Close all connections, within `CLOSE_SECONDS`. Never raises; what is still being asked fails."""
+        self._closed = True
+        for link in self._links.values():
+            link.close()
+        self._links.clear()
+        if self._closing:
+            await asyncio.wait(set(self._closing), timeout=CLOSE_SECONDS)
+
+    def _whom_to_ask(self) -> Iterable[Address]:
+        last = [self._last] if self._last is not None else []
+        return list(dict.fromkeys([*last, *self._brokers.values(), *self._bootstrap]))
+
+    def _learn(self, address: Address, brokers: dict[int, Address]) -> None:
+        self._last, self._brokers = address, brokers
+        known = {address, *brokers.values()}
+        for key in [key for key in self._links if key[1] not in known]:
+            self._links.pop(key).close()
+        self._away &= {"{}:{}".format(*each) for each in known}
+
+    def _address(self, node: int) -> Address:
+        if (address := self._brokers.get(node)) is None:
+            raise BrokerUnavailable(f"with node id {node}", "the cluster does not know it")
+        return address
+
+    def _link(self, purpose: Literal["fetch", "ask"], address: Address) -> Link:
+        if self._closed:
+            raise BrokerUnavailable("{}:{}".format(*address), "the client is closed")
+        if (link := self._links.get((purpose, address))) is None:
+            link = self._links[purpose, address] = Link(address, self._options, self._report, self._closing)
+        return link
+
+    def _report(self, broker: str, trouble: KafkaTrouble | None) -> None:
+        """Log a change, and only that: an outage is two lines, however long it lasts."""
+        if isinstance(trouble, BrokerUnavailable | AuthenticationFailed):
+            if broker not in self._away and not self._closed:
+                self._away.add(broker)
+                logger.warning("%s", trouble)
+        elif trouble is None and broker in self._away:
+            self._away.discard(broker)
+            logger.info("the broker %s answers again", broker)
+
+    def _in_turn(self, offsets: Mapping[tuple[str, int], int]) -> Iterator[tuple[tuple[str, int], int]]:
+        """Begin with another partition each time: the broker fills its answer in the order of the request, so the
+        last ones would starve behind a busy first one."""
+        self._turns += 1
+        entries = list(offsets.items())
+        begin = self._turns % len(entries) if entries else 0
+        yield from entries[begin:]
+        yield from entries[:begin]
+
+
+def _by_topic(entries: Iterable[tuple[tuple[str, int], int]]) -> dict[str, list[tuple[int, int]]]:
+    found: dict[str, list[tuple[int, int]]] = {}
+    for (topic, partition), value in entries:
+        found.setdefault(topic, []).append((partition, value))
+    return found

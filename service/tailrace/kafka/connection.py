@@ -1,0 +1,189 @@
+"""The operator's connection settings, checked, and one connection to one broker.
+
+Knows hosts, TLS and SASL; knows nothing of topics. A `Link` serves one purpose (a long poll must not hold up a
+question), opens its connection when it is first asked and again after any trouble, and gives every foreign error one
+of our names. `client` keeps the links.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.conn import AIOKafkaConnection, collect_hosts, create_conn
+from aiokafka.errors import BrokerResponseError, IncompatibleBrokerVersion
+
+from tailrace.errors import ConfigurationError
+from tailrace.kafka.troubles import AUTHENTICATION_CODES, AuthenticationFailed, BrokerError, BrokerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tailrace.errors import KafkaTrouble
+    from tailrace.kafka.metadata import Address
+
+BACKSTOP_SECONDS = 120.0
+"""aiokafka's own limit for one answer. Ours is always shorter: `Link.ask` takes it from the caller."""
+
+_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaConnection:
+    """How to reach the cluster; each field is the setting ``TAILRACE_KAFKA_<FIELD>``.
+
+    Raises `ConfigurationError` with every trouble at once. Files are read when `Kafka` is made.
+    """
+
+    bootstrap_servers: str
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str | None = None
+    sasl_username: str | None = None
+    sasl_password: str | None = None
+    ssl_ca_file: str | None = None
+    ssl_cert_file: str | None = None
+    ssl_key_file: str | None = None
+    client_id: str = "tailrace"
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not _addresses(self.bootstrap_servers):
+            problems.append("TAILRACE_KAFKA_BOOTSTRAP_SERVERS: expected host:port, or several with commas between")
+        if self.security_protocol not in _PROTOCOLS:
+            problems.append(f"TAILRACE_KAFKA_SECURITY_PROTOCOL: expected one of {', '.join(_PROTOCOLS)}")
+        if self.security_protocol.startswith("SASL"):
+            if self.sasl_mechanism not in _MECHANISMS:
+                problems.append(f"TAILRACE_KAFKA_SASL_MECHANISM: expected one of {', '.join(_MECHANISMS)}")
+            if not self.sasl_username or self.sasl_password is None:
+                problems.append("TAILRACE_KAFKA_SASL_USERNAME and _SASL_PASSWORD: both are needed with SASL")
+        if self.ssl_key_file and not self.ssl_cert_file:
+            problems.append("TAILRACE_KAFKA_SSL_CERT_FILE: needed beside TAILRACE_KAFKA_SSL_KEY_FILE")
+        if problems:
+            raise ConfigurationError(problems)
+
+    @property
+    def bootstrap(self) -> list[Address]:
+        """The addresses to begin with, in the operator's order."""
+        return _addresses(self.bootstrap_servers)
+
+    def options(self) -> dict[str, Any]:
+        """What aiokafka wants to know; reads the TLS files, and raises `ConfigurationError` when it cannot."""
+        sasl = self.security_protocol.startswith("SASL")
+        return {
+            "client_id": self.client_id,
+            "security_protocol": self.security_protocol,
+            "ssl_context": self._ssl_context() if self.security_protocol.endswith("SSL") else None,
+            "sasl_mechanism": self.sasl_mechanism if sasl else None,
+            "sasl_plain_username": self.sasl_username if sasl else None,
+            "sasl_plain_password": self.sasl_password if sasl else None,
+            "request_timeout_ms": int(BACKSTOP_SECONDS * 1000),
+        }
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        name, path = "CA", self.ssl_ca_file
+        try:
+            context = ssl.create_default_context(cafile=self.ssl_ca_file)
+            if self.ssl_cert_file:
+                name, path = "CERT", self.ssl_cert_file
+                context.load_cert_chain(self.ssl_cert_file, self.ssl_key_file)
+        except OSError as error:
+            problem = f"TAILRACE_KAFKA_SSL_{name}_FILE: {path} cannot be used: {error.strerror or error}"
+            raise ConfigurationError([problem]) from error
+        return context
+
+
+def _addresses(servers: str) -> list[Address]:
+    """Host and port of each server; empty when any of them makes no sense."""
+    try:
+        found = [(host, port) for host, port, _ in collect_hosts(servers, randomize=False)]
+    except ValueError:
+        return []
+    return found if all(host and 0 < port < 65536 for host, port in found) else []
+
+
+class Link:
+    """One connection to one broker for one purpose; one request at a time, because a broker answers in order.
+
+    Lives until `close`. ``report`` is told after each request how it went: None, or the trouble. ``closing`` is given
+    a future for each socket that is being closed, which TLS does not do at once; it leaves the set when done.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        options: dict[str, Any],
+        report: Callable[[str, KafkaTrouble | None], None],
+        closing: set[asyncio.Future[None]],
+    ) -> None:
+        self.address = address
+        self._name = "{}:{}".format(*address)
+        self._options = options
+        self._report = report
+        self._closing = closing
+        self._turn = asyncio.Lock()
+        self._connection: AIOKafkaConnection | None = None
+        self._closed = False
+
+    async def ask(self, request: Any, seconds: float) -> Any:
+        """Send the request and give its answer; ``seconds`` bound it all, connecting included.
+
+        Raises `BrokerUnavailable`, `AuthenticationFailed` or `BrokerError`.
+        """
+        try:
+            async with asyncio.timeout(seconds), self._turn:
+                answer = await self._exchange(request)
+        except Exception as error:
+            trouble = self._renamed(error, seconds)
+            self._report(self._name, trouble)
+            raise trouble from error
+        self._report(self._name, None)
+        return answer
+
+    def close(self) -> None:
+        """Close now; what is being asked fails."""
+        self._closed = True
+        self._disconnect()
+
+    async def _exchange(self, request: Any) -> Any:
+        try:
+            if self._connection is None or not self._connection.connected():
+                self._connection = await self._open()
+            return await self._connection.send(request)
+        except BaseException:
+            # Whatever is still under way would be taken for the next answer, or hold it up for a whole long poll.
+            self._disconnect()
+            raise
+
+    async def _open(self) -> AIOKafkaConnection:
+        connection = await create_conn(*self.address, **self._options, on_close=self._wait_for)
+        if self._closed:
+            connection.close()
+            raise ConnectionAbortedError("the client is closed")
+        return connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _wait_for(self, connection: AIOKafkaConnection, _reason: object) -> None:
+        """Called within every close of a connection that had a socket; closing once more only gives the future."""
+        closed = connection.close()
+        self._closing.add(closed)
+        closed.add_done_callback(self._closing.discard)
+
+    def _renamed(self, error: Exception, seconds: float) -> KafkaTrouble:
+        match error:
+            case TimeoutError():
+                return BrokerUnavailable(self._name, f"no answer within {seconds:g} s")
+            case ssl.SSLCertVerificationError():
+                return AuthenticationFailed(self._name, error.verify_message)
+            case BrokerResponseError() if error.errno in AUTHENTICATION_CODES:
+                return AuthenticationFailed(self._name, str(error))
+            case IncompatibleBrokerVersion() | NotImplementedError():
+                return BrokerError(35, "UnsupportedVersion", f"broker {self._name}, which must be Kafka 2.3 or newer")
+            case _:
+                return BrokerUnavailable(self._name, str(error) or type(error).__name__)

@@ -1,0 +1,246 @@
+"""A real Apache Kafka for the tests: one node on free loopback ports, started by ``deploy/kafka/run.py``.
+
+One per test session (the fixture ``kafka``). `kill` and a second `start` keep ports and log, as a crashed broker does.
+Where ``TEST_KAFKA_BOOTSTRAP`` names a broker (alone, node id 1), that one is used, and starting and stopping do
+nothing. What cannot be started fails, with the broker's own words. The kernel kills the broker when the tests' process
+ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # it re-exports them without saying so
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+from confluent_kafka.cimpl import NewPartitions, NewTopic
+
+from certificates import make_certificate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from concurrent.futures import Future
+
+RUN = Path(__file__).parent.parent / "deploy" / "kafka" / "run.py"
+START_SECONDS = 180.0
+"""The first start on a machine also gets 45 jars."""
+STOP_SECONDS = 20.0
+ADMIN_SECONDS = 20.0
+
+USER, PASSWORD = "ada", "lovelace"
+SECURE = """\
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port},SECURE://127.0.0.1:{secure_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SECURE://127.0.0.1:{secure_port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL
+ssl.keystore.type=PEM
+ssl.keystore.location={keystore}
+listener.name.secure.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.secure.plain.sasl.jaas.config={plain} required user_{user}="{password}";
+listener.name.secure.scram-sha-256.sasl.jaas.config={scram} required;
+listener.name.secure.scram-sha-512.sasl.jaas.config={scram} required;
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+"""
+"""A second listener with TLS and SASL. Who comes by the first may do all; `USER` only what `allow` grants."""
+
+
+class KafkaCluster:
+    """One broker, its ports and its log; `start` before use, `close` at the end."""
+
+    def __init__(self) -> None:
+        self._foreign = os.environ.get("TEST_KAFKA_BOOTSTRAP")
+        self._folder = Path(tempfile.mkdtemp(prefix="tailrace-kafka-"))
+        self._ports = free_ports(3)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.bootstrap = self._foreign or f"127.0.0.1:{self._ports[0]}"
+        self.secure_bootstrap = f"127.0.0.1:{self._ports[2]}"
+        self._certificate = make_certificate(self._folder)
+
+    @property
+    def ours(self) -> bool:
+        """Whether it may be stopped, killed and started again."""
+        return self._foreign is None
+
+    def start(self) -> None:
+        """Start the broker, or start it again, on the same ports and log; returns when it answers."""
+        if self._foreign:
+            return
+        port, controller_port, _ = map(str, self._ports)
+        options = ["--port", port, "--controller-port", controller_port, "--data", str(self._folder / "data")]
+        options += ["--settings", str(self._secure_settings())]
+        with self._log.open("wb") as log:
+            command = [sys.executable, str(RUN), "--die-with", str(os.getpid()), *options]
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        self._wait_until_it_answers()
+
+    @property
+    def ca_file(self) -> str:
+        """What a client of `secure_bootstrap` trusts."""
+        return str(self._certificate.cert_file)
+
+    def add_scram(self, mechanism: str) -> None:
+        """Let `USER` in by SCRAM-SHA-256 or SCRAM-SHA-512, beside PLAIN."""
+        info = ScramCredentialInfo(ScramMechanism[mechanism.replace("-", "_")], 4096)
+        self._administer("alter_user_scram_credentials", [UserScramCredentialUpsertion(USER, info, PASSWORD.encode())])
+
+    def allow(self, topic: str, operation: str) -> None:
+        """Grant `USER` one operation (READ, DESCRIBE) on one topic."""
+        kind, pattern, permission = ResourceType.TOPIC, ResourcePatternType.LITERAL, AclPermissionType.ALLOW
+        self._administer(
+            "create_acls", [AclBinding(kind, topic, pattern, f"User:{USER}", "*", AclOperation[operation], permission)]
+        )
+
+    def stop(self) -> None:
+        """SIGTERM: an orderly end."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL: a crash."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def close(self) -> None:
+        """End the broker and remove its log."""
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def create_topic(self, topic: str, partitions: int = 1, **config: str) -> None:
+        """Make a topic and return when it has leaders; configuration keys with ``_`` for ``.``."""
+        settings = {key.replace("_", "."): value for key, value in config.items()}
+        new = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=settings)
+        self._administer("create_topics", [new])
+        self._wait_for_leaders(topic, partitions)
+
+    def create_partitions(self, topic: str, total: int) -> None:
+        """Let a topic grow to ``total`` partitions and return when they have leaders."""
+        self._administer("create_partitions", [NewPartitions(topic, total)])
+        self._wait_for_leaders(topic, total)
+
+    def delete_topic(self, topic: str) -> None:
+        """Delete a topic and return when the broker no longer shows it."""
+        self._administer("delete_topics", [topic])
+        self._wait_for_leaders(topic, 0)
+
+    def delete_records(self, topic: str, partition: int, before: int) -> None:
+        """Move the log's start to the offset ``before``, as retention does."""
+        self._administer("delete_records", [TopicPartition(topic, partition, before)])
+
+    def producer(self, **config: Any) -> Producer:
+        """A producer; configuration keys with ``_`` for ``.``. It chooses partitions as Java's does."""
+        settings = {key.replace("_", "."): value for key, value in config.items()}
+        return Producer({"bootstrap.servers": self.bootstrap, "partitioner": "murmur2_random", **_QUIET, **settings})
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "broker.log"
+
+    def _secure_settings(self) -> Path:
+        port, controller_port, secure_port = self._ports
+        keystore = self._folder / "keystore.pem"
+        keystore.write_bytes(self._certificate.key_file.read_bytes() + self._certificate.cert_file.read_bytes())
+        settings = self._folder / "secure.properties"
+        settings.write_text(
+            SECURE.format(
+                port=port,
+                controller_port=controller_port,
+                secure_port=secure_port,
+                keystore=keystore,
+                plain="org.apache.kafka.common.security.plain.PlainLoginModule",
+                scram="org.apache.kafka.common.security.scram.ScramLoginModule",
+                user=USER,
+                password=PASSWORD,
+            )
+        )
+        return settings
+
+    def _admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self.bootstrap, **_QUIET})
+
+    def _administer(self, what: str, items: list[Any]) -> None:
+        admin = self._admin()  # held: its answers die with it
+        futures: dict[Any, Future[Any]] = getattr(admin, what)(items)
+        for future in futures.values():
+            future.result(ADMIN_SECONDS)
+
+    def _wait_until_it_answers(self) -> None:
+        give_up = time.monotonic() + START_SECONDS
+        while not accepts(self._ports[0]):
+            ended = self._process is None or self._process.poll() is not None
+            if ended or time.monotonic() > give_up:
+                self.kill()
+                raise RuntimeError(f"Kafka did not start:\n{self._log.read_text()[-4000:]}")
+            time.sleep(0.05)
+        self._admin().list_topics(timeout=ADMIN_SECONDS)
+
+    def _wait_for_leaders(self, topic: str, partitions: int) -> None:
+        admin, give_up = self._admin(), time.monotonic() + ADMIN_SECONDS
+        while True:
+            found = admin.list_topics(timeout=ADMIN_SECONDS).topics.get(topic)
+            led = [part for part in found.partitions.values() if part.leader >= 0] if found else []
+            if len(led) == partitions:
+                return
+            if time.monotonic() > give_up:
+                raise RuntimeError(f"topic {topic} has {len(led)} led partitions instead of {partitions}")
+            time.sleep(0.02)
+
+
+_QUIET: dict[str, Any] = {"log_level": 2, "error_cb": lambda _: None}
+"""librdkafka prints every lost connection; a test that kills its broker knows."""
+
+
+def accepts(port: int) -> bool:
+    """Whether something listens on a loopback port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on now, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [int(each.getsockname()[1]) for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def produce(producer: Producer, topic: str, partition: int, values: Iterable[bytes | None], **more: Any) -> None:
+    """Send records to one partition and wait until the broker has them."""
+    failures: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, _message: object) -> None:
+        if error is not None:
+            failures.append(error)
+
+    for value in values:
+        producer.produce(topic, value, partition=partition, on_delivery=delivered, **more)
+    if producer.flush(ADMIN_SECONDS) or failures:
+        raise KafkaException(*failures[:1])
