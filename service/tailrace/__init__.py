@@ -5,7 +5,7 @@ only from lines below its own (``tests/test_architecture.py`` holds it to that):
 
     cli            commands: serve, dev, token, check, position
     check          what `tailrace check` looks at
-    dev            the embedded broker and the demo producer
+    dev/           the embedded broker and the demo producer
     app            the composition root: what lives as long as the service, routes, errors made into answers
     console/       the live page and its routes
     health         /livez, /readyz

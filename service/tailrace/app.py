@@ -26,7 +26,7 @@ from tailrace import auth, health
 from tailrace.admission import Admission
 from tailrace.auth import Verifier
 from tailrace.config import Settings
-from tailrace.consumer import Consumer
+from tailrace.consumer import IDLE_WAIT_MS, Consumer
 from tailrace.errors import BadRequest, ComeBack, Refused, Unauthenticated
 from tailrace.event import Decoder
 from tailrace.kafka import Kafka, KafkaConnection
@@ -57,7 +57,7 @@ class Service:
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, idle_wait_ms: int | None = None) -> AsyncIterator[Service]:
+async def running(settings: Settings, *, idle_wait_ms: int = IDLE_WAIT_MS) -> AsyncIterator[Service]:
     """Run all that needs no socket of ours; a task that dies ends the block.
 
     ``idle_wait_ms`` is how long a fetch may wait at a quiet broker; the embedded one always waits to the end.
@@ -70,8 +70,7 @@ async def running(settings: Settings, *, idle_wait_ms: int | None = None) -> Asy
         session_header=settings.session_header, encoding=settings.value, max_event_bytes=settings.max_event_bytes
     )
     kafka = Kafka(connection_of(settings), tail.topics, isolation_level=settings.kafka_isolation_level)
-    pace = {} if idle_wait_ms is None else {"idle_wait_ms": idle_wait_ms}
-    consumer = Consumer(kafka, tail, decoder, warmup_seconds=settings.warmup_seconds, **pace)
+    consumer = Consumer(kafka, tail, decoder, warmup_seconds=settings.warmup_seconds, idle_wait_ms=idle_wait_ms)
     subscriptions = Subscriptions(tail, wheel, _terms(settings), lambda: consumer.waiting)
     admission = Admission(
         subscriptions, verifier, allowed_origins=settings.allowed_origins, refreshed=consumer.refreshed

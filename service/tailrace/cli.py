@@ -23,6 +23,7 @@ from tailrace import __version__, auth, check, config, dev, log, server
 from tailrace.app import admin_app, public_app, running
 from tailrace.config import Settings
 from tailrace.console import routes as console
+from tailrace.consumer import IDLE_WAIT_MS
 from tailrace.errors import BadRequest, ConfigurationError
 from tailrace.position import NO_TOPIC, parse
 from tailrace.server import Server, Site
@@ -152,7 +153,7 @@ def position(id_: Annotated[str, typer.Argument(metavar="ID", help="An event id,
         typer.echo("the session had ended here")
 
 
-async def _serve(settings: Settings, more: Sequence[BaseRoute] = (), idle_wait_ms: int | None = None) -> None:
+async def _serve(settings: Settings, more: Sequence[BaseRoute] = (), idle_wait_ms: int = IDLE_WAIT_MS) -> None:
     async with running(settings, idle_wait_ms=idle_wait_ms) as service:
         certificate = {"tls_cert_file": settings.tls_cert_file, "tls_key_file": settings.tls_key_file}
         public = Site(public_app(service, more), settings.bind.host, settings.bind.port, **certificate)

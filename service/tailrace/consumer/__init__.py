@@ -10,6 +10,7 @@ fetch starts from them, and nothing here holds an offset of its own::
 """
 
 from tailrace.consumer.intake import Intake
+from tailrace.consumer.pace import IDLE_WAIT_MS
 from tailrace.consumer.reading import Consumer
 
-__all__ = ["Consumer", "Intake"]
+__all__ = ["IDLE_WAIT_MS", "Consumer", "Intake"]
