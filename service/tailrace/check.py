@@ -70,7 +70,21 @@ async def _topic_findings(kafka: Kafka, topic: TopicIdentity) -> AsyncIterator[F
         trouble = await _reading_trouble(kafka, leader, (topic.name, partition))
         if trouble is not None:
             yield Finding(ERROR, str(trouble))
+    yield await _policy_finding(kafka, topic.name)
     yield Finding(OK, f"topic {topic.name} has {len(topic.leaders)} partitions")
+
+
+async def _policy_finding(kafka: Kafka, topic: str) -> Finding:
+    try:
+        policy = await kafka.cleanup_policy(topic)
+    except KafkaTrouble as trouble:
+        policy = trouble
+    if isinstance(policy, KafkaTrouble):
+        return Finding(WARNING, f"topic {topic}: its cleanup.policy cannot be seen: {policy}")
+    if "compact" in policy:
+        text = f"topic {topic} is compacted: Kafka itself removes older records of a key, so of a session"
+        return Finding(WARNING, text)
+    return Finding(OK, f"topic {topic} keeps what it was given until its retention ends")
 
 
 async def _reading_trouble(kafka: Kafka, leader: int, place: tuple[str, int]) -> KafkaTrouble | None:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Literal
 
+from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.offset import OffsetRequest
 
 from tailrace.errors import ConfigurationError, KafkaTrouble
@@ -32,6 +33,8 @@ CLOSE_SECONDS = 2.0
 PARTITION_MAX_BYTES = 1024 * 1024
 """Of one partition in one fetch (a single larger batch comes whole): no partition crowds out the others."""
 
+_TOPIC = 2
+"""Kafka's number for this kind of resource."""
 _ISOLATION = {"read_uncommitted": 0, "read_committed": 1}
 
 logger = logging.getLogger("tailrace.kafka")
@@ -119,6 +122,16 @@ class Kafka:
             for topic, rows in answer.topics
             for partition, code, _, offset in rows
         }
+
+    async def cleanup_policy(self, topic: str) -> str | KafkaTrouble:
+        """Ask a broker what the topic's ``cleanup.policy`` is: ``delete``, ``compact`` or both (DescribeConfigs).
+
+        Needs a right of its own, DescribeConfigs on the topic; without it the trouble is `NotAuthorized`.
+        """
+        request = DescribeConfigsRequest([(_TOPIC, topic, ["cleanup.policy"])])
+        answer = await self._link("ask", next(iter(self._whom_to_ask()))).ask(request, REQUEST_SECONDS)
+        code, _, _, _, entries = answer.resources[0]
+        return trouble_of(code, topic) or entries[0][1]
 
     async def close(self) -> None:
         """Close all connections, within `CLOSE_SECONDS`. Never raises; what is still being asked fails."""
