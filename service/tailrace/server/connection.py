@@ -1,0 +1,278 @@
+"""One TCP or TLS connection: bytes in to a protocol of Hypercorn's, bytes out at once.
+
+Takes the place of Hypercorn's `TCPServer` and asyncio's streams: one object and one reading task where those make five
+objects and three tasks, and a ``write`` that never waits, so that whole frames keep their order whoever writes them.
+Guards against a peer that does not read (`drained`, the write marks), does not ask (``keep_alive_seconds``), or does
+not leave (`close` cuts after a while). Does not know what is spoken; `http1` and `http2` do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, cast
+
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H2ProtocolAssumedError
+
+from tailrace.server.http1 import Http1
+from tailrace.server.http2 import Http2
+from tailrace.server.settings import CLOSE_SECONDS, LINGER_SECONDS, READ_BYTES
+from tailrace.server.waiters import Waiters
+from tailrace.wire import HIGH_WATER_BYTES
+
+if TYPE_CHECKING:
+    from hypercorn.config import Config
+    from starlette.types import ASGIApp
+
+logger = logging.getLogger(__name__)
+
+
+class Connection(asyncio.Protocol):
+    """One peer, from accept to the end of its last application.
+
+    ``keep_alive_seconds`` is how long it may be without a request; ``on_made`` and ``on_gone`` are the listener's book.
+    """
+
+    __slots__ = (
+        "_app", "_applications", "_begun", "_closing", "_config", "_drainers", "_idle", "_incoming",
+        "_keep_alive_seconds", "_leaving", "_loop", "_lost", "_on_gone", "_on_made", "_parting", "_protocol", "_reader",
+        "_timer", "_transport", "draining", "paused", "task",
+    )  # fmt: skip
+
+    task: asyncio.Task[None]
+    _protocol: Http1 | Http2
+    _transport: asyncio.Transport
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        config: Config,
+        keep_alive_seconds: float,
+        on_made: Callable[[Connection], None],
+        on_gone: Callable[[Connection], None],
+    ) -> None:
+        self._app = app
+        self._config = config
+        self._keep_alive_seconds = keep_alive_seconds
+        self._on_made = on_made
+        self._on_gone = on_gone
+        self._loop = asyncio.get_running_loop()
+        self._applications: set[asyncio.Task[None]] = set()
+        self._incoming = bytearray()
+        self._reader = Waiters()
+        self._drainers = Waiters()
+        self._timer: asyncio.TimerHandle | None = None
+        self._idle = True
+        self._begun = False
+        self._closing = False
+        self._leaving = False
+        self._lost = False
+        self._parting = False
+        self.paused = False
+        self.draining = False
+
+    # What the transport says.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Listeners make no others; uvloop's are no subclasses of asyncio's.
+        self._transport = transport = cast("asyncio.Transport", transport)
+        transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        tls = transport.get_extra_info("ssl_object")
+        kind = Http2 if tls is not None and tls.selected_alpn_protocol() == "h2" else Http1
+        self._protocol = self._speak(kind)
+        self._on_made(self)
+        self.task = self._loop.create_task(self._run())
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        self._incoming += data
+        if len(self._incoming) > READ_BYTES:
+            self._transport.pause_reading()
+        self._reader.wake()
+
+    def eof_received(self) -> bool:
+        """Keep the transport open, where it can be, until the applications have ended."""
+        already_closing, self._closing = self._closing, True
+        self._reader.wake()
+        return not already_closing and self._transport.can_write_eof()  # TLS cannot be half open
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        self._drainers.wake()
+        self._protocol.resumed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._lost = self._closing = True
+        self.paused = False
+        self._stop_timer()
+        self._reader.wake()
+        self._drainers.wake()
+
+    # What protocols and wires ask: `tailrace.server.wires.Carrier`.
+
+    def write(self, data: bytes) -> None:
+        if not (self._parting or self._transport.is_closing()):
+            self._transport.write(data)
+
+    async def drained(self) -> None:
+        while self.paused:
+            await self._drainers.wait()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def close(self, *, linger: bool) -> None:
+        self._closing = True
+        self._incoming.clear()
+        self._reader.wake()
+        if self._parting or self._transport.is_closing():
+            return
+        self._parting = True
+        self._stop_timer()
+        if linger and self._transport.can_write_eof():
+            self._transport.write_eof()
+            self._cut_later(LINGER_SECONDS)
+        else:
+            self._transport.close()
+            self._cut_later(CLOSE_SECONDS)
+
+    def set_idle(self, idle: bool) -> None:
+        self._idle = idle
+        if self._closing:
+            return
+        self._stop_timer()
+        if idle and self._leaving:
+            self._part()
+        elif idle:
+            self._timer = self._loop.call_later(self._keep_alive_seconds, self._part)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        application = self._loop.create_task(coroutine)
+        self._applications.add(application)
+        application.add_done_callback(self._applications.discard)
+
+    # What the listener asks.
+
+    def announce(self) -> None:
+        """The drain has begun: say so where the protocol can, and go on serving."""
+        self.draining = True
+        if self._begun:
+            self._protocol.announce()
+
+    def leave(self) -> None:
+        """Close now if idle, else as soon as it is."""
+        self._leaving = True
+        if self._begun and self._idle and not self._closing:
+            self._part()
+
+    def cancel(self) -> None:
+        """Cut, and cancel what still runs: an application that does not hear its disconnect."""
+        self.abort()
+        for application in self._applications:
+            application.cancel()
+
+    # Within.
+
+    def _speak(self, kind: type[Http1 | Http2]) -> Http1 | Http2:
+        info = self._transport.get_extra_info
+        return kind(
+            self, self._app, self._config, _CONTEXT, None, {}, info("ssl_object") is not None,
+            _address(info("peername")), _address(info("sockname")), self._send,
+        )  # fmt: skip
+
+    async def _send(self, event: Event) -> None:
+        """Hypercorn's way to a connection."""
+        if isinstance(event, RawData):
+            self.write(event.data)
+            await self.drained()
+        elif isinstance(event, Closed):
+            self.close(linger=True)
+        elif isinstance(event, Updated):
+            self.set_idle(event.idle)
+
+    async def _run(self) -> None:
+        """Read until the peer, or a protocol, ends the connection; then see the applications off."""
+        try:
+            await self._begin()
+            self.set_idle(True)
+            while data := await self._read():
+                await self._handle(data)
+        except Exception:
+            logger.exception("a connection was not understood; it is closed")
+        finally:
+            try:
+                await self._end()
+            finally:
+                self._on_gone(self)
+
+    async def _begin(self) -> None:
+        await self._protocol.initiate()
+        self._begun = True  # nothing may be said before: an HTTP/2 server's first word is SETTINGS
+        if self.draining:
+            self._protocol.announce()
+
+    async def _read(self) -> bytes:
+        """Give what has arrived, nothing at the end."""
+        while not (self._incoming or self._closing):
+            await self._reader.wait()
+        data = bytes(self._incoming)
+        self._incoming.clear()
+        if len(data) > READ_BYTES and not self._transport.is_closing():
+            self._transport.resume_reading()
+        return data
+
+    async def _handle(self, data: bytes) -> None:
+        try:
+            await self._protocol.handle(RawData(data))
+        except H2ProtocolAssumedError as preface:
+            self._protocol = self._speak(Http2)
+            await self._begin()
+            await self._protocol.handle(RawData(preface.data))
+
+    async def _end(self) -> None:
+        try:
+            await self._protocol.handle(Closed())
+            while self._applications:
+                await asyncio.wait(self._applications)
+        finally:
+            self.close(linger=False)
+        while not self._lost:
+            await self._reader.wait()
+        self._stop_timer()
+
+    def _part(self) -> None:
+        self._protocol.farewell()
+        self.close(linger=False)
+
+    def _cut_later(self, seconds: float) -> None:
+        """Cut a closing connection, unless it goes by itself; but not while the peer still takes what it is owed."""
+        left = self._transport.get_write_buffer_size()
+
+        def look() -> None:
+            if 0 < self._transport.get_write_buffer_size() < left:
+                self._cut_later(seconds)
+            else:
+                self._transport.abort()
+
+        self._timer = self._loop.call_later(seconds, look)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _address(name: Any) -> tuple[str, int] | None:
+    return (name[0], name[1]) if isinstance(name, tuple) else None
+
+
+_CONTEXT = WorkerContext(None)
+"""What Hypercorn's protocols share; no limit of requests, and never told to terminate: `leave` does that."""

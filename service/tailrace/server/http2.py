@@ -1,0 +1,244 @@
+"""HTTP/2 on one connection: Hypercorn's `H2Protocol` with our streams, our way of sending, and without its traps.
+
+Receiving gives the connection's window back at once, and a stream's when its application has read: so one that does not
+read holds up nobody else. Sending is `sending`'s. Mended here: DATA for a stream that is gone, a path that is not
+ASCII, and a CONNECT that is no WebSocket kill the connection; a stream whose application failed or returned early is
+never reset; the limit of requests freezes live streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import h2.events
+from h2.connection import ConnectionState
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError, StreamClosedError
+from h2.settings import SettingCodes
+from hypercorn.events import Closed, RawData
+from hypercorn.protocol.events import Body, Data, EndBody, EndData, Request, Response, StreamClosed
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.utils import filter_pseudo_headers
+
+from tailrace.server.inbox import Inbox
+from tailrace.server.sending import Sender
+from tailrace.server.streams import HttpStream, WebSocketStream
+
+if TYPE_CHECKING:
+    from hypercorn.events import Event
+
+    from tailrace.server.wires import Carrier
+
+WINDOW_STEP = 16 * 1024
+"""Windows are opened in steps of this, not for every byte: a quarter of the initial window (RFC 9113 section 6.9.2)."""
+
+GOING_AWAY = b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + (2**31 - 1).to_bytes(4, "big") + b"\x00\x00\x00\x00"
+"""GOAWAY, NO_ERROR, every stream still welcome: "ask elsewhere next time" (RFC 9113 section 6.8). Written raw, because
+h2's own forbids every later frame. Without it Chromium reconnects on this very connection, to a process that leaves."""
+
+
+class Http2(H2Protocol):
+    """The HTTP/2 side of a connection; lives as long as it."""
+
+    streams: dict[int, HttpStream | WebSocketStream]  # type: ignore[assignment]  # narrower: we make them all
+
+    def __init__(self, carrier: Carrier, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._arguments = arguments
+        self._carrier = carrier
+        self._sender = Sender(self.connection, carrier, self._tell_idle)
+        self._unacknowledged = 0
+
+    # What `connection` asks.
+
+    async def initiate(self, headers: list[tuple[bytes, bytes]] | None = None, settings: bytes | None = None) -> None:
+        """Send our SETTINGS. The arguments belong to the h2c upgrade, which is not taken up."""
+        del headers, settings
+        self.connection.initiate_connection()
+        await self._flush()
+
+    async def handle(self, event: Event) -> None:
+        """Take what the peer sent, or learn that it has gone."""
+        if isinstance(event, Closed):
+            await self._gone()
+        elif isinstance(event, RawData):
+            try:
+                events = self.connection.receive_data(event.data)
+            except ProtocolError:
+                await self._flush()
+                await self.send(Closed())
+            else:
+                await self._handle_events(events)
+
+    def resumed(self) -> None:
+        """The transport takes bytes again."""
+        self._sender.resume()
+
+    def announce(self) -> None:
+        """Tell the peer to open its next stream elsewhere, and go on serving those it has."""
+        self._carrier.write(GOING_AWAY)
+
+    def farewell(self) -> None:
+        """Say the last word on an idle connection."""
+        with suppress(ProtocolError):
+            self.connection.close_connection()
+        self._sender.write_out()
+
+    # What streams ask.
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        """Send what a stream has to say. Raises `ProtocolError` for a head that h2 does not let out."""
+        if isinstance(event, Response):
+            await self._respond(event)
+        elif isinstance(event, (Body, Data)):
+            await self._push(event.stream_id, event.data)
+        elif isinstance(event, EndBody):
+            if buffer := self._sender.complete(event.stream_id):
+                await buffer.sent()
+        elif isinstance(event, EndData):
+            self._sender.complete(event.stream_id)  # never waits: the reading side says it, too
+        elif isinstance(event, StreamClosed):
+            await self._ended(event.stream_id)
+
+    async def _respond(self, event: Response) -> None:
+        headers = [*event.headers, *self.config.response_headers("h2")]
+        try:
+            self.connection.send_headers(event.stream_id, [(b":status", b"%d" % event.status_code), *headers])
+        except StreamClosedError:
+            return  # reset while its application was busy: there is nobody to tell
+        except ProtocolError:
+            if self._sender.find(event.stream_id) and self.connection.state_machine.state != ConnectionState.CLOSED:
+                raise
+        await self._flush()
+
+    async def _push(self, stream_id: int, data: bytes) -> None:
+        if buffer := self._sender.find(stream_id):
+            buffer.extend(data)
+            self._sender.wake(stream_id)
+            await buffer.room()
+
+    def _tell_idle(self) -> None:
+        self._carrier.set_idle(not (self.streams or len(self._sender)))
+
+    # Receiving.
+
+    async def _handle_events(self, events: list[h2.events.Event]) -> None:
+        for event in events:
+            if handler := _HANDLERS.get(type(event)):
+                await handler(self, event)
+        if self._unacknowledged >= WINDOW_STEP:
+            with suppress(ProtocolError):  # the last of the events may have been the end
+                self.connection.increment_flow_control_window(self._unacknowledged)
+            self._unacknowledged = 0
+        await self._flush()
+
+    async def _request(self, event: h2.events.RequestReceived) -> None:
+        assert event.stream_id is not None  # noqa: S101  # h2 types it optional; it always sets it
+        headers = list(event.headers or ())
+        pseudo = {name: value for name, value in headers if name.startswith(b":")}
+        method, path = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
+        websocket = method == b"CONNECT"
+        bad = not (path and path.isascii() and method.isascii()) or (
+            websocket and pseudo.get(b":protocol") != b"websocket"
+        )
+        if bad:
+            self._refuse(event.stream_id, whole=event.stream_ended is not None)
+            return
+        stream = self._open(event.stream_id, websocket=websocket)
+        self._carrier.set_idle(False)
+        await stream.handle(
+            Request(
+                stream_id=event.stream_id,
+                headers=filter_pseudo_headers(headers),
+                http_version="2",
+                method=method.decode("ascii").upper(),
+                raw_path=path,
+                state=self.connection_state,
+            )
+        )
+
+    def _refuse(self, stream_id: int, *, whole: bool) -> None:
+        with suppress(ProtocolError):  # it may have been reset in the same breath
+            self.connection.send_headers(stream_id, [(b":status", b"400"), (b"content-length", b"0")], end_stream=True)
+            if not whole:
+                self.connection.reset_stream(stream_id, ErrorCodes.NO_ERROR)
+
+    def _open(self, stream_id: int, *, websocket: bool) -> HttpStream | WebSocketStream:
+        inbox = Inbox(partial(self._acknowledge, stream_id))
+        wire = self._sender.open(stream_id, inbox, websocket=websocket)
+        app, config, context, task_group, _, ssl, client, server, _ = self._arguments
+        arguments = (app, config, context, task_group, ssl, client, server, self.stream_send, stream_id)
+        kind = WebSocketStream if websocket else HttpStream
+        stream = self.streams[stream_id] = kind(self._carrier, inbox, wire, *arguments)
+        return stream
+
+    async def _data(self, event: h2.events.DataReceived) -> None:
+        size = event.flow_controlled_length or 0
+        self._unacknowledged += size
+        stream = self.streams.get(event.stream_id or 0)
+        if stream is not None:  # else it has gone: a client's answer to our close, the rest of a refused body
+            stream.unacknowledged += size
+            await stream.handle(Body(stream_id=stream.stream_id, data=event.data or b""))
+            self._acknowledge(stream.stream_id)
+
+    def _acknowledge(self, stream_id: int) -> None:
+        """Give the stream's window back, if its application has read everything there was."""
+        stream = self.streams.get(stream_id)
+        if stream is None or len(stream.inbox) or stream.unacknowledged < WINDOW_STEP:
+            return
+        with suppress(ProtocolError, KeyError):  # it may have ended meanwhile; h2 forgets such streams
+            self.connection.increment_flow_control_window(stream.unacknowledged, stream_id)
+        stream.unacknowledged = 0
+        self._sender.write_out()
+
+    async def _request_ended(self, event: h2.events.StreamEnded) -> None:
+        stream_id = event.stream_id or 0
+        if buffer := self._sender.find(stream_id):
+            buffer.answers_request = False
+        if stream_id in self.streams:
+            await self.streams[stream_id].handle(EndBody(stream_id=stream_id))
+
+    async def _stream_reset(self, event: h2.events.StreamReset) -> None:
+        self._sender.forget(event.stream_id or 0)
+        await self._close_stream(event.stream_id or 0)
+        self._tell_idle()
+
+    async def _window_opened(self, event: h2.events.WindowUpdated | h2.events.RemoteSettingsChanged) -> None:
+        if isinstance(event, h2.events.WindowUpdated):
+            self._sender.window_opened(event.stream_id or 0)
+        elif SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
+            self._sender.window_opened(0)
+
+    async def _peer_leaves(self, _: h2.events.ConnectionTerminated) -> None:
+        await self.send(Closed())
+
+    # Ends.
+
+    async def _ended(self, stream_id: int) -> None:
+        """The application has said its last, or has failed to."""
+        buffer = self._sender.find(stream_id)
+        if buffer is not None and not buffer.complete:
+            self._sender.reset(stream_id, ErrorCodes.INTERNAL_ERROR)
+        await self._close_stream(stream_id)
+        self._tell_idle()
+
+    async def _gone(self) -> None:
+        self.closed = True
+        self._sender.gone()
+        for stream_id in list(self.streams):
+            await self._close_stream(stream_id)
+
+
+_HANDLERS: dict[type[h2.events.Event], Callable[[Http2, Any], Awaitable[None]]] = {
+    h2.events.RequestReceived: Http2._request,  # noqa: SLF001
+    h2.events.DataReceived: Http2._data,  # noqa: SLF001
+    h2.events.StreamEnded: Http2._request_ended,  # noqa: SLF001
+    h2.events.StreamReset: Http2._stream_reset,  # noqa: SLF001
+    h2.events.WindowUpdated: Http2._window_opened,  # noqa: SLF001
+    h2.events.RemoteSettingsChanged: Http2._window_opened,  # noqa: SLF001
+    h2.events.ConnectionTerminated: Http2._peer_leaves,  # noqa: SLF001
+}

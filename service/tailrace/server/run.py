@@ -1,0 +1,119 @@
+"""The server's life: listen on every site, serve, drain, close, return; and the loop it runs on.
+
+Hypercorn's own runner cannot drain: it closes the listeners first, does not honour its grace period while a stream is
+open, and tells the application last. So this owns the signals. The order on the way out:
+
+1. every HTTP/2 peer hears GOAWAY, and is served on;
+2. ``drain``: the application ends its streams, while new requests still get a polite answer;
+3. site by site, in their order: stop listening, close what is idle, give the rest their grace, cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import ssl
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from tailrace.server.listener import Listener, Site
+from tailrace.server.settings import KEEP_ALIVE_SECONDS, check_hypercorn
+
+_new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+with suppress(ImportError):  # where it does not exist: slower, otherwise the same
+    import uvloop
+
+    _new_loop = uvloop.new_event_loop
+
+logger = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Server:
+    """Listens on ``sites`` in order and closes them in order, so put the admin site last.
+
+    ``drain`` is awaited once, when the end has begun: it should end every stream. ``grace_seconds`` is what connections
+    of a site may take after it, ``keep_alive_seconds`` what one may be without a request. Serves once; make another to
+    serve again. Raises `ConfigurationError` where the installed Hypercorn is not the one this package knows.
+    """
+
+    def __init__(
+        self,
+        sites: Sequence[Site],
+        *,
+        drain: Callable[[], Awaitable[None]],
+        grace_seconds: float = 5.0,
+        keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
+    ) -> None:
+        check_hypercorn()
+        self._listeners = [Listener(site, keep_alive_seconds) for site in sites]
+        self._drain = drain
+        self._grace_seconds = grace_seconds
+        self._stopping = asyncio.Event()
+        self._signalled = False
+
+    def stop(self) -> None:
+        """Begin the end; `run` returns when it is reached."""
+        self._stopping.set()
+
+    async def run(self, *, started: Callable[[Sequence[tuple[str, int]]], None] | None = None) -> None:
+        """Serve until `stop`, SIGTERM or SIGINT; then drain, close, return.
+
+        A second signal ends the process at once, with status 128 + signal. ``started`` gets host and port of every
+        site once all listen. Raises `ConfigurationError` when one cannot.
+        """
+        own_signals = self._take_signals()
+        try:
+            addresses = [await listener.open() for listener in self._listeners]
+            if started is not None:
+                started(addresses)
+            await self._stopping.wait()
+            await self._announce_and_drain()
+        finally:
+            for listener in self._listeners:
+                await listener.close(self._grace_seconds)
+            for number in own_signals:
+                asyncio.get_running_loop().remove_signal_handler(number)
+
+    async def _announce_and_drain(self) -> None:
+        for listener in self._listeners:
+            listener.announce()
+        try:
+            await self._drain()
+        except Exception:
+            logger.exception("the drain failed; streams that are still open are cut")
+
+    def _take_signals(self) -> Sequence[signal.Signals]:
+        if threading.current_thread() is not threading.main_thread():
+            return ()
+        for number in SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
+        return SIGNALS
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self._signalled:
+            os._exit(128 + number)
+        self._signalled = True
+        self.stop()
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    """Run ``main`` on a new loop to its end: uvloop's where there is one."""
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        runner.get_loop().set_exception_handler(_on_loop_error)
+        runner.run(_awaited(main))
+
+
+async def _awaited(main: Callable[[], Awaitable[None]]) -> None:
+    await main()
+
+
+def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # A peer that speaks no TLS, or hangs up during the handshake, is no error of ours.
+    if not isinstance(context.get("exception"), (ssl.SSLError, ConnectionError)):
+        loop.default_exception_handler(context)
