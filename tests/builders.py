@@ -47,7 +47,8 @@ class ListWire:
         return self.open and not self.aborted and sum(map(len, self.written)) <= HIGH_WATER_BYTES * 1000
 
     def write(self, data: bytes) -> None:
-        self.written.append(data)
+        if not (self.finished or self.aborted):
+            self.written.append(data)
 
     def finish(self) -> None:
         self.finished = True

@@ -21,7 +21,7 @@ from builders import BODY, DECODER, EPOCH, Block, FakeOwner, FakeRecord
 from tailrace.event import Event
 from tailrace.position import Position, parse
 from tailrace.reader import Reader
-from tailrace.tail import Tail
+from tailrace.tail import VIEW_BYTES, Tail
 from tailrace.timers import Wheel
 
 SESSIONS = ["a", "b", "c"]
@@ -44,7 +44,7 @@ class Replica:
         self.restart()
 
     def restart(self) -> None:
-        self.tail = self._tail_class(["t"], self._events * 900)
+        self.tail = self._tail_class(["t"], self._events * 700 + len(SESSIONS) * VIEW_BYTES)
         self.learn()
         for partition, records in enumerate(self.log.partitions):
             self.tail.begin(0, partition, max(self.log.start[partition], len(records) - self._warmup))

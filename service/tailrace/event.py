@@ -65,7 +65,7 @@ class Kind(Enum):
 class Arrival:
     """What the events of one partition in one batch share: their origin, and the cut but for their own entry."""
 
-    __slots__ = ("_affixes", "before", "partition", "topic", "topic_name", "uncharged")
+    __slots__ = ("_affixes", "_uncharged", "before", "partition", "topic", "topic_name")
 
     def __init__(self, before: Position, topic: int, topic_name: str, partition: int) -> None:
         self.before = before
@@ -73,14 +73,19 @@ class Arrival:
         self.topic_name = topic_name
         self.partition = partition
         self._affixes: tuple[bytes, bytes] | None = None
-        self.uncharged = _ARRIVAL_BYTES + sum(80 + 20 * len(offsets) for offsets in before.offsets)
-        """Bytes of memory for all this, the position's text included; the first event takes the charge."""
+        self._uncharged = _ARRIVAL_BYTES + sum(64 + 8 * len(offsets) for offsets in before.offsets)
 
     def id_of(self, offset: int) -> bytes:
         """Write the id of this partition's event at ``offset``: a shared prefix, a number and a shared suffix."""
         if self._affixes is None:
             self._affixes = self.before.around(self.topic, self.partition)
+            self._uncharged += _AFFIXES_BYTES + len(self._affixes[0]) + len(self._affixes[1])
         return b"%b%d%b" % (self._affixes[0], offset + 1, self._affixes[1])
+
+    def charge(self) -> int:
+        """Give the bytes of memory that no event was charged with yet; whoever asks takes the charge."""
+        uncharged, self._uncharged = self._uncharged, 0
+        return uncharged
 
 
 class Event:
@@ -113,9 +118,8 @@ class Event:
         self.body: bytes | None = None
         self.chunks: bytes | None = None
         self.frames: bytes | None = None
-        self.size = _EVENT_BYTES + len(data) + arrival.uncharged
+        self.size = _EVENT_BYTES + len(data) + arrival.charge()
         """Bytes of memory that the tail is charged with; grows with each encoding."""
-        arrival.uncharged = 0
 
     @property
     def id(self) -> bytes:
@@ -131,11 +135,11 @@ class Event:
 
 BYTES_HEADER = 33
 """What a ``bytes`` object takes beside its bytes."""
-_ARRIVAL_BYTES = 400
-"""An `Arrival`, its `Position` with two tuples, its two affixes and the partition's next offset."""
+_ARRIVAL_BYTES = 250
+"""An `Arrival`, its `Position` with two tuples, and the partition's next offset."""
+_AFFIXES_BYTES = 56 + 2 * BYTES_HEADER
 _EVENT_BYTES = sys.getsizeof(Event.__new__(Event)) + BYTES_HEADER + 3 * 32 + 2 * 8
 """The object · its value's header · offset, time stamp and size · a place in the tail and one in its view."""
-
 
 
 def session_problem(name: str) -> str | None:

@@ -243,6 +243,12 @@ class Reader:
         self._taken[topic] = []
         self._resets.append("epoch")
 
+    def cut_back(self, topic: int, partition: int, offset: int, reason: str) -> None:
+        """The log was cut off at ``offset``: what was taken beyond it is no more, and other records take its place."""
+        if self._entry(topic, partition) > offset:
+            self._set(topic, partition, offset)
+            self._resets.append(reason)
+
     def _catch_up_from(self, position: Position) -> None:
         self._taken = [list(offsets) for offsets in position.offsets]
         self.live = False
@@ -259,14 +265,8 @@ class Reader:
 
     @property
     def below(self) -> list[tuple[int, int]]:
-        """The (topic, partition) pairs whose entry lies below the floor: only Kafka has what comes next there."""
-        if self.live:
-            return []
-        return [
-            (topic, partition)
-            for topic, partition, entry in self._entries()
-            if entry < self._tail.floor(topic, partition)
-        ]
+        """Catching up, the (topic, partition) pairs below the floor: only Kafka has what comes next there."""
+        return [(topic, number) for topic, number, entry in self._entries() if entry < self._tail.floor(topic, number)]
 
     def _entries(self) -> Iterator[tuple[int, int, int]]:
         """Give (topic, partition, entry), for every partition that the vector or this replica knows."""

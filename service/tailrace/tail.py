@@ -38,6 +38,7 @@ class Follower(Protocol):
     def overtaken(self, event: Event) -> None: ...
     def leave(self) -> None: ...
     def forget(self, topic: int) -> None: ...
+    def cut_back(self, topic: int, partition: int, offset: int, reason: str) -> None: ...
 
 
 class View:
@@ -56,8 +57,7 @@ class View:
 
     def since(self, place: int) -> Iterator[Event]:
         """Give the events from number ``place`` on."""
-        skip = place - self.first
-        return islice(self.events, skip, None) if skip else iter(self.events)
+        return islice(self.events, place - self.first, None)
 
 
 class Tail:
@@ -130,13 +130,13 @@ class Tail:
 
         A count never shrinks under one epoch: a broker with stale metadata is not believed.
         """
-        self._position = None
         if self._epochs[topic] not in {epoch, NO_TOPIC}:
             self._replace(topic)
         self._epochs[topic] = epoch
         missing = partitions - len(self._next[topic])
         self._next[topic] += [0] * missing
         self._floor[topic] += [0] * missing
+        self._position = None  # last: the readers of a topic made again have asked for it meanwhile
 
     def begin(self, topic: int, partition: int, offset: int) -> None:
         """Say where reading starts, before anything was appended."""
@@ -177,11 +177,10 @@ class Tail:
             view = self._views[event.session]
             view.events.popleft()
             view.first += 1
-            if view.readers:
-                if view.first > view.slowest:
-                    _overtake(view, event)
-            elif not view.events:
+            if not (view.readers or view.events):
                 self._forget(view)
+            elif view.readers and view.first > view.slowest:
+                _overtake(view, event)
 
     def jump(self, topic: int, partition: int, offset: int, reason: str) -> None:
         """Go on at ``offset``, because what lies before it cannot be read (``reason`` is what a `reset` will say).
@@ -191,15 +190,19 @@ class Tail:
         """
         self._scatter()
         self._drop(lambda arrival: arrival.topic == topic and arrival.partition == partition)
-        self._jumps[topic, partition] = (max(offset, self._next[topic][partition]), reason)
+        before = self._next[topic][partition]
+        self._jumps[topic, partition] = (max(offset, before), reason)
         self.begin(topic, partition, offset)
+        if offset < before:  # what will come there now is not what readers had
+            for view in self._views.values():
+                for reader in view.readers:
+                    reader.cut_back(topic, partition, offset, reason)
 
     def _replace(self, topic: int) -> None:
         """Leave a topic that was deleted and made again: nothing that is known of it means anything any more."""
         self._scatter()
         self._drop(lambda arrival: arrival.topic == topic)
-        for partition in range(len(self._next[topic])):
-            self._jumps.pop((topic, partition), None)
+        self._jumps = {place: jump for place, jump in self._jumps.items() if place[0] != topic}
         self._next[topic], self._floor[topic] = [], []
         for view in self._views.values():
             for reader in view.readers:
@@ -250,7 +253,7 @@ class Tail:
         """Encode for all live readers of one framing, once, and charge the tail for it."""
         data = format_.event(event, event.id)
         setattr(event, format_.framing.value, data)
-        cost = len(data) + BYTES_HEADER
+        cost = len(data) + BYTES_HEADER + event.arrival.charge()
         event.size += cost
         self.bytes += cost
         return data

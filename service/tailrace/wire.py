@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tailrace.encoding import Framing
@@ -78,12 +77,13 @@ class PlainWire:
         self._send = send
         self._waiting = bytearray()
         self._wake = asyncio.Event()
+        self._pumping: asyncio.Task[None] | None = None
         self._finished = False
         self._dead = False
 
     @property
     def writable(self) -> bool:
-        return not self._dead and len(self._waiting) <= HIGH_WATER_BYTES
+        return not (self._dead or self._finished) and len(self._waiting) <= HIGH_WATER_BYTES
 
     def write(self, data: bytes) -> None:
         if not (self._dead or self._finished):
@@ -96,17 +96,21 @@ class PlainWire:
 
     def abort(self) -> None:
         self._dead = True
-        self._wake.set()
+        if self._pumping is not None:
+            self._pumping.cancel()  # it may hang in `send`, before a peer that reads nothing
 
     async def serve(self, receive: Receive, on_message: Callable[[Message], None]) -> None:
         reading = asyncio.create_task(self._read(receive, on_message))
+        self._pumping = asyncio.create_task(self._pump())
         try:
-            await self._pump()
+            await asyncio.wait([self._pumping])
         finally:
-            self._dead = True
+            self.abort()
             reading.cancel()
-            with suppress(asyncio.CancelledError):
-                await reading
+            outcomes = await asyncio.gather(self._pumping, reading, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
 
     async def _read(self, receive: Receive, on_message: Callable[[Message], None]) -> None:
         try:
@@ -127,7 +131,7 @@ class PlainWire:
             data, self._waiting = bytes(self._waiting), bytearray()
             for message in self._messages(data):
                 await self._send(message)
-            if full and not self._dead:
+            if full and self.writable:
                 self.on_writable()
 
     def _messages(self, data: bytes) -> list[dict[str, Any]]:

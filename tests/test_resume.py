@@ -1,0 +1,212 @@
+"""Where a client asks to begin, and where it begins."""
+
+from __future__ import annotations
+
+import pytest
+
+from builders import EPOCH, FakeRecord, append
+from tailrace.errors import BadRequest
+from tailrace.position import MalformedId, parse
+from tailrace.resume import From, Start, Wish, is_strange, start_of, wish_of
+from tailrace.tail import Tail
+
+A, B, FOREIGN = EPOCH, "00c0ffee", "deadbeef"
+ID = f"v1.{A}.5.6"
+OTHER = f"v1.{A}.1.2"
+
+
+def tail_of(*epochs: str | None, partitions: int = 2) -> Tail:
+    """Make a tail of topics with these epochs (None: it does not exist yet), whose floors are 3."""
+    tail = Tail([f"t{number}" for number in range(len(epochs))], 1 << 20)
+    for number, epoch in enumerate(epochs):
+        if epoch is not None:
+            tail.learn(number, epoch, partitions)
+            for partition in range(partitions):
+                tail.begin(number, partition, 3)
+    return tail
+
+
+def start(text: str, tail: Tail) -> Start:
+    """Begin with this id."""
+    return start_of(Wish(parse(text), text), tail)
+
+
+# What a request asks for.
+
+
+@pytest.mark.parametrize(
+    "header,query,expected",
+    [
+        (None, {}, Wish()),
+        ("", {}, Wish()),
+        (ID, {}, Wish(parse(ID), ID)),
+        (ID, {"last_event_id": OTHER}, Wish(parse(ID), ID)),
+        (ID, {"last_event_id": "nonsense"}, Wish(parse(ID), ID)),
+        (None, {"last_event_id": OTHER}, Wish(parse(OTHER), OTHER)),
+        (None, {"lastEventId": OTHER}, Wish(parse(OTHER), OTHER)),
+        (None, {"last_event_id": ID, "lastEventId": OTHER}, Wish(parse(ID), ID)),
+        (None, {"last_event_id": "", "lastEventId": OTHER}, Wish(parse(OTHER), OTHER)),
+        ("", {"last_event_id": OTHER}, Wish(parse(OTHER), OTHER)),
+        (None, {"last_event_id": ""}, Wish()),
+        (None, {"from": "now"}, Wish()),
+        (None, {"from": "tail"}, Wish(from_=From.TAIL)),
+        (None, {"from": "earliest"}, Wish(from_=From.EARLIEST)),
+        (None, {"last_event_id": ID, "from": "tail"}, Wish(parse(ID), ID, from_=From.TAIL)),
+        (None, {"token": "x", "other": "y"}, Wish()),
+    ],
+)
+def test_header_before_query_before_from(header: str | None, query: dict[str, str], expected: Wish) -> None:
+    """The header is the browser's, and newer than the URL; an empty value is none."""
+    assert expected == wish_of(header, query)
+
+
+@pytest.mark.parametrize("header", ["nonsense", "v2.9f3a2c1d.1", "1700000000-0", "\udcff", "v1."])
+def test_header_that_cannot_be_read_is_no_error(header: str) -> None:
+    """The browser sends it by itself; a 400 would end that EventSource for good. It beats the query all the same."""
+    assert wish_of(header, {"last_event_id": ID}) == Wish(None, header, unreadable=True)
+
+
+def test_unreadable_header_is_quoted_in_part() -> None:
+    """It is told back in the reset, and nobody fills the stream with it."""
+    assert len(wish_of("x" * 9000, {}).text) == 100
+
+
+@pytest.mark.parametrize("name", ["last_event_id", "lastEventId"])
+def test_query_that_cannot_be_read_is_an_error(name: str) -> None:
+    """A URL is written by somebody who can be told."""
+    with pytest.raises(MalformedId, match=r"does not start with 'v1\.'"):
+        wish_of(None, {name: "nonsense"})
+
+
+@pytest.mark.parametrize(
+    "query,message",
+    [
+        ({"from": "yesterday"}, "'from' is 'yesterday'; expected 'now', 'tail' or 'earliest'"),
+        ({"from": ""}, "'from' is ''; expected"),
+        ({"from": "NOW"}, "'from' is 'NOW'; expected"),
+        ({"from": "x" * 5000}, "'from' is 'x{40}'; expected"),
+        ({"since": "2026-01-01T00:00:00Z"}, "'since' is not supported"),
+    ],
+)
+@pytest.mark.parametrize("header", [None, ID])
+def test_malformed_query_is_named(header: str | None, query: dict[str, str], message: str) -> None:
+    """Also beside a header that would win: the URL was wrong from the start."""
+    with pytest.raises(BadRequest, match=message):
+        wish_of(header, query)
+
+
+# Without an id.
+
+
+def test_now_is_live() -> None:
+    """The default: what comes from now on."""
+    assert start_of(Wish(), tail_of(A)) == Start(None)
+
+
+def test_tail_is_what_memory_holds() -> None:
+    """From the floors, and nobody promised more: no reset."""
+    assert start_of(Wish(from_=From.TAIL), tail_of(A, B)) == Start(((3, 3), (3, 3)))
+
+
+def test_earliest_is_bounded_by_what_is_held() -> None:
+    """Where something lies below the floors the client is told that there was more."""
+    assert start_of(Wish(from_=From.EARLIEST), tail_of(A)) == Start(((3, 3),), ("bounded",))
+
+
+def test_earliest_of_a_log_held_whole_is_complete() -> None:
+    """With every floor at 0 nothing is missing."""
+    tail = Tail(["t"], 1 << 20)
+    tail.learn(0, A, 1)
+    append(tail, FakeRecord(0))
+    assert start_of(Wish(from_=From.EARLIEST), tail) == Start(((0,),))
+
+
+def test_unreadable_header_is_a_reset_at_what_is_held() -> None:
+    """Another service's id, or another version's: reason `epoch`, and the text is told back."""
+    wish = Wish(None, "1700000000-0", unreadable=True)
+    assert start_of(wish, tail_of(A)) == Start(((3, 3),), ("epoch",), requested="1700000000-0")
+
+
+# With an id.
+
+
+def test_id_of_a_known_topic_is_taken_up() -> None:
+    """Its entries are where the reader begins, whatever the floors."""
+    assert start(ID, tail_of(A)) == Start(((5, 6),), resumed=True, requested=ID)
+
+
+@pytest.mark.parametrize(
+    "text,epochs,taken",
+    [
+        pytest.param(f"v1.{A}.5", (A,), ((5,),), id="fewer-partitions-than-are-known"),
+        pytest.param(f"v1.{A}", (A,), ((),), id="no-partitions"),
+        pytest.param(f"v1.{A}.5.6.7", (A,), ((5, 6, 7),), id="more-partitions-than-are-known"),
+        pytest.param(f"v1.{A}.-5.6", (A,), ((5, 6),), id="the-mark-means-nothing"),
+        pytest.param(f"v1.{A}.5~{B}.6", (A, B), ((5,), (6,)), id="two-topics"),
+        pytest.param(f"v1.{B}.6~{A}.5", (A, B), ((5,), (6,)), id="matched-by-epoch-not-by-place"),
+        pytest.param(f"v1.{FOREIGN}.9~{A}.5", (A,), ((5,),), id="foreign-group-is-ignored"),
+        pytest.param(f"v1.{A}.5~{FOREIGN}.9~{B}.6", (A, B), ((5,), (6,)), id="foreign-group-between"),
+        pytest.param(f"v1.0~{B}.6", (A, B), ((), (6,)), id="a-topic-that-did-not-exist-yet"),
+        pytest.param(f"v1.{A}.5~0", (A, B), ((5,), ()), id="the-other-did-not-exist-yet"),
+        pytest.param(f"v1.{A}.5~0", (A, None), ((5,), ()), id="it-still-does-not-exist"),
+        pytest.param("v1.0~0", (A, B), ((), ()), id="none-existed-yet"),
+        pytest.param("v1.0", (None,), ((),), id="nothing-exists-yet"),
+        pytest.param(f"v1.0~{A}.5", (A,), ((5,),), id="more-groups-than-topics"),
+    ],
+)
+def test_groups_match_topics_by_epoch(
+    text: str, epochs: tuple[str | None, ...], taken: tuple[tuple[int, ...], ...]
+) -> None:
+    """Missing entries are 0, further ones are kept, a topic that did not exist yet is all later."""
+    tail = tail_of(*epochs)
+    assert (start(text, tail), is_strange(Wish(parse(text)), tail)) == (
+        Start(taken, resumed=True, requested=text),
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    "text,epochs,taken",
+    [
+        pytest.param(f"v1.{FOREIGN}.5.6", (A,), ((3, 3),), id="another-incarnation"),
+        pytest.param(f"v1.{A}.5~{FOREIGN}.6", (A, B), ((5,), (3, 3)), id="one-of-two"),
+        pytest.param(f"v1.{A}.5", (A, B), ((5,), (3, 3)), id="a-topic-without-a-group"),
+        pytest.param("v1.0", (A, B), ((3, 3), (3, 3)), id="a-0-that-fits-no-place"),
+        pytest.param(f"v1.{A}.5~0~0", (A, B), ((5,), (3, 3)), id="0-among-too-many-groups"),
+        pytest.param(f"v1.{A}.5~{B}.6", (A, None), ((5,), ()), id="a-topic-that-is-unknown-here"),
+        pytest.param(f"v1.0~{A}.5", (A, B), ((5,), (3, 3)), id="0-in-a-place-that-is-matched"),
+    ],
+)
+def test_topic_that_the_id_does_not_know_is_a_reset(
+    text: str, epochs: tuple[str | None, ...], taken: tuple[tuple[int, ...], ...]
+) -> None:
+    """It begins at what is held of that topic, the others go on; a fresh identity is worth asking for first."""
+    tail = tail_of(*epochs)
+    assert (start(text, tail), is_strange(Wish(parse(text)), tail)) == (
+        Start(taken, ("epoch",), resumed=True, requested=text),
+        True,
+    )
+
+
+def test_a_fresh_identity_may_know_the_id() -> None:
+    """What was strange is taken up once the topic's new incarnation has been learnt."""
+    tail = tail_of(A)
+    wish = Wish(parse(f"v1.{B}.1"), "")
+    before = is_strange(wish, tail)
+    tail.learn(0, B, 1)
+    assert (before, is_strange(wish, tail), start_of(wish, tail).taken) == (True, False, ((1,),))
+
+
+def test_without_an_id_nothing_is_strange() -> None:
+    """There is nothing to ask for."""
+    assert not is_strange(Wish(None, "x", unreadable=True), tail_of(A))
+
+
+def test_id_that_closed_its_session_says_so() -> None:
+    """Whether the client should stay away is decided by what has come since."""
+    assert start(ID + ".end", tail_of(A)) == Start(((5, 6),), resumed=True, requested=ID + ".end", ended=True)
+
+
+def test_an_id_beats_from() -> None:
+    """A client that was here before goes on where it was."""
+    assert start_of(Wish(parse(ID), ID, from_=From.EARLIEST), tail_of(A)).taken == ((5, 6),)
