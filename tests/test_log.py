@@ -6,13 +6,10 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 from tailrace import log
-
-NAMES = (None, "tailrace", "hypercorn", "aiokafka")
 
 
 class Terminal(io.StringIO):
@@ -20,17 +17,6 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
-
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    """Put handlers and levels back."""
-    root, levels = logging.getLogger(), {name: logging.getLogger(name).level for name in NAMES}
-    handlers = list(root.handlers)
-    yield
-    root.handlers[:] = handlers
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
 
 
 def configured(monkeypatch: pytest.MonkeyPatch, level: str, log_format: str, stderr: io.StringIO) -> io.StringIO:

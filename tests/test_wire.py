@@ -10,10 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import FakeRecord, append, make_tail
+from builders import FakeRecord, ListWire, append, make_tail
 from changes import settled
 from tailrace.encoding import FORMATS, Framing, chunk, frame
-from tailrace.wire import EXTENSION, HIGH_WATER_BYTES, PlainWire, Wire, is_disconnect, open_wire, texts_of_frames
+from tailrace.wire import (
+    EXTENSION,
+    HIGH_WATER_BYTES,
+    PlainWire,
+    Wire,
+    is_disconnect,
+    open_wire,
+    say_last,
+    texts_of_frames,
+)
 
 Message = dict[str, Any]
 HTTP: Message = {"type": "http"}
@@ -350,3 +359,21 @@ async def test_cancelled_wire_leaves_no_task() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+# The last word.
+
+
+async def test_last_word_is_awaited() -> None:
+    """The response ends only when the peer has been told."""
+    peer, wire = Peer(), ListWire()
+    await say_last(wire, peer.send({"body": b""}), seconds=60)
+    assert (peer.sent, wire.aborted) == ([{"body": b""}], False)
+
+
+async def test_peer_that_does_not_take_the_last_word_is_cut() -> None:
+    """No task waits for a peer that reads nothing."""
+    peer, wire = Peer(), ListWire()
+    peer.reads.clear()
+    await say_last(wire, peer.send({"body": b""}), seconds=0)
+    assert wire.aborted

@@ -13,7 +13,7 @@ only from lines below its own (``tests/test_architecture.py`` holds it to that):
     websocket      reader -> frames, and what a client may send
     sse            reader -> text/event-stream
     admission      a request -> a subscription, or a named refusal
-    subscription   one subscriber from admission to farewell, for either transport
+    subscription/  subscribers from admission to farewell, for either transport
     control        the events that the service itself makes, one table
     resume         an id and the tail's shape -> where to start, and what to tell the client; pure
     auth/          token -> principal; may this principal read this session?

@@ -45,7 +45,7 @@ class Admission:
         session = _session_of(scope)
         wish = wish_of(Headers(scope=scope).get("last-event-id"), QueryParams(scope["query_string"]))
         principal = self._verifier.verify(token) if token is not None else self.principal(scope)
-        self._subscriptions.check_open()
+        self._subscriptions.check(principal, session)
         await self._meet(wish)
         return self._subscriptions.admit(principal, session, start_of(wish, self._subscriptions.tail))
 

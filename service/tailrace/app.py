@@ -152,6 +152,10 @@ class _Cookie:
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
 
+    async def answer(self, request: Request) -> Response:
+        """Set or remove; one route, so that a 405 names both methods."""
+        return await (self.set if request.method == "POST" else self.remove)(request)
+
     async def set(self, request: Request) -> Response:
         """Put the Bearer token into the cookie."""
         credential = auth.token_from_headers(request.scope["headers"], cookie_name=None)
@@ -194,8 +198,7 @@ def public_app(service: Service, more: Sequence[BaseRoute] = ()) -> Starlette:
         routes=[
             Route("/v1/sessions/{session:path}/events", _Events(service.admission), methods=["GET"]),
             WebSocketRoute("/v1/sessions/{session:path}/ws", endpoint),
-            Route("/v1/cookie", cookie.set, methods=["POST"]),
-            Route("/v1/cookie", cookie.remove, methods=["DELETE"]),
+            Route("/v1/cookie", cookie.answer, methods=["POST", "DELETE"]),
             _contract("openapi.yaml"),
             _contract("asyncapi.yaml"),
             *more,

@@ -8,15 +8,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from tailrace.app import connection_of, verifier_of
 from tailrace.config import Settings
+from tailrace.consumer import Cluster
 from tailrace.errors import KafkaTrouble
 from tailrace.kafka import LATEST, Kafka, TopicIdentity
 
 OK, WARNING, ERROR = "ok", "warning", "error"
 MANY_PARTITIONS = 300
 """Above it an event id comes near the 8 kB of header at which proxies stop."""
+
+
+class Described(Cluster, Protocol):
+    """Whom to ask: `Kafka`, or what tests put in its place."""
+
+    async def cleanup_policy(self, topic: str) -> str | KafkaTrouble: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,8 @@ async def findings(settings: Settings) -> list[Finding]:
     found = [Finding(OK, "the verification key can be used")]
     kafka = Kafka(connection_of(settings), settings.kafka_topics, isolation_level=settings.kafka_isolation_level)
     try:
-        found += [finding async for finding in _kafka_findings(kafka)]
+        async for finding in kafka_findings(kafka):
+            found.append(finding)  # noqa: PERF401  what was found before a trouble counts
     except KafkaTrouble as trouble:
         found.append(Finding(ERROR, str(trouble)))
     finally:
@@ -45,7 +54,8 @@ async def findings(settings: Settings) -> list[Finding]:
     return found
 
 
-async def _kafka_findings(kafka: Kafka) -> AsyncIterator[Finding]:
+async def kafka_findings(kafka: Described) -> AsyncIterator[Finding]:
+    """Look at the cluster and its topics. Raises `KafkaTrouble` where no broker answers at all."""
     identity = await kafka.identity()
     yield Finding(OK, f"cluster {identity.cluster_id} answers, with {len(identity.brokers)} brokers")
     for topic in identity.topics.values():
@@ -56,7 +66,7 @@ async def _kafka_findings(kafka: Kafka) -> AsyncIterator[Finding]:
         yield Finding(WARNING, f"{partitions} partitions make event ids of several kB; proxies stop at 8 kB of header")
 
 
-async def _topic_findings(kafka: Kafka, topic: TopicIdentity) -> AsyncIterator[Finding]:
+async def _topic_findings(kafka: Described, topic: TopicIdentity) -> AsyncIterator[Finding]:
     if topic.trouble is not None:
         yield Finding(ERROR, str(topic.trouble))
         return
@@ -74,7 +84,7 @@ async def _topic_findings(kafka: Kafka, topic: TopicIdentity) -> AsyncIterator[F
     yield Finding(OK, f"topic {topic.name} has {len(topic.leaders)} partitions")
 
 
-async def _policy_finding(kafka: Kafka, topic: str) -> Finding:
+async def _policy_finding(kafka: Described, topic: str) -> Finding:
     try:
         policy = await kafka.cleanup_policy(topic)
     except KafkaTrouble as trouble:
@@ -87,10 +97,13 @@ async def _policy_finding(kafka: Kafka, topic: str) -> Finding:
     return Finding(OK, f"topic {topic} keeps what it was given until its retention ends")
 
 
-async def _reading_trouble(kafka: Kafka, leader: int, place: tuple[str, int]) -> KafkaTrouble | None:
+async def _reading_trouble(kafka: Described, leader: int, place: tuple[str, int]) -> KafkaTrouble | None:
     """Ask where the partition ends, and for what lies there: that needs the rights of reading, and costs nothing."""
-    end = (await kafka.offsets(leader, [place], LATEST)).get(place)
-    if isinstance(end, KafkaTrouble):
-        return end
-    stretches = await kafka.fetch(leader, {place: end or 0}, max_wait_ms=0, min_bytes=0, max_bytes=1024)
+    try:
+        end = (await kafka.offsets(leader, [place], LATEST)).get(place)
+        if isinstance(end, KafkaTrouble):
+            return end
+        stretches = await kafka.fetch(leader, {place: end or 0}, max_wait_ms=0, min_bytes=0, max_bytes=1024)
+    except KafkaTrouble as trouble:  # its broker's; the other brokers are asked all the same
+        return trouble
     return next((stretch.trouble for stretch in stretches if stretch.trouble is not None), None)

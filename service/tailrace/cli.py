@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -73,12 +73,12 @@ def serve(config_file: ConfigFile = None) -> None:
         log.configure(settings.log_level, settings.log_format)
         for warning in config.warnings(os.environ):
             logger.warning(warning)
-        server.run(lambda: _serve(settings))
+        server.run(lambda: _serve(settings, _announce))
 
 
 @main.command(name="dev")
 def dev_(
-    port: Annotated[int, typer.Option(help="Port of the page; the admin listener takes the next one.")] = 8080,
+    port: Annotated[int, typer.Option(help="Port of the page; the admin listener takes the next one. 0: any.")] = 8080,
     kafka: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT", help="Read from the broker that --broker-only started."),
@@ -153,13 +153,18 @@ def position(id_: Annotated[str, typer.Argument(metavar="ID", help="An event id,
         typer.echo("the session had ended here")
 
 
-async def _serve(settings: Settings, more: Sequence[BaseRoute] = (), idle_wait_ms: int = IDLE_WAIT_MS) -> None:
+async def _serve(
+    settings: Settings,
+    announce: Callable[[str, Sequence[tuple[str, int]]], None],
+    more: Sequence[BaseRoute] = (),
+    idle_wait_ms: int = IDLE_WAIT_MS,
+) -> None:
     async with running(settings, idle_wait_ms=idle_wait_ms) as service:
         certificate = {"tls_cert_file": settings.tls_cert_file, "tls_key_file": settings.tls_key_file}
         public = Site(public_app(service, more), settings.bind.host, settings.bind.port, **certificate)
         admin = Site(admin_app(service), settings.admin_bind.host, settings.admin_bind.port)
         scheme = "http" if settings.tls_cert_file is None else "https"
-        await Server([public, admin], drain=service.drain).run(started=lambda places: _announce(scheme, places))
+        await Server([public, admin], drain=service.drain).run(started=lambda places: announce(scheme, places))
 
 
 async def _dev(port: int, kafka: str | None) -> None:
@@ -175,7 +180,7 @@ async def _serve_demo(port: int, bootstrap: str) -> None:
         {
             **dev.environment(bootstrap),
             "TAILRACE_BIND": f"127.0.0.1:{port}",
-            "TAILRACE_ADMIN_BIND": f"127.0.0.1:{port + 1}",
+            "TAILRACE_ADMIN_BIND": f"127.0.0.1:{port + 1 if port else 0}",
             "TAILRACE_JWT_SECRET": DEV_SECRET,
             "TAILRACE_DRAIN_SECONDS": "0.2",
         },
@@ -183,13 +188,17 @@ async def _serve_demo(port: int, bootstrap: str) -> None:
     )
     log.configure("info", "auto")
     more = console.routes(sessions=dev.SESSIONS, secret=DEV_SECRET, audience=settings.jwt_audience)
-    typer.echo(f"\n  Open http://127.0.0.1:{port}/ and watch tokens stream. Ctrl-C stops it.\n")
-    await _serve(settings, more, dev.MAX_WAIT_MS)
+    await _serve(settings, _announce_page, more, dev.MAX_WAIT_MS)
 
 
 def _announce(scheme: str, places: Sequence[tuple[str, int]]) -> None:
     (host, port), (admin_host, admin_port) = places
     logger.info("listening on %s://%s:%d, health on http://%s:%d", scheme, host, port, admin_host, admin_port)
+
+
+def _announce_page(scheme: str, places: Sequence[tuple[str, int]]) -> None:
+    _announce(scheme, places)
+    typer.echo("\n  Open {}://{}:{}/ and watch tokens stream. Ctrl-C stops it.\n".format(scheme, *places[0]))
 
 
 def _announce_broker(bootstrap: str) -> None:

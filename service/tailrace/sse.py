@@ -7,8 +7,6 @@ neither a shutdown nor, over HTTP/2, a stalled client under Hypercorn; ours keep
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 from sse_starlette import EventSourceResponse
 from starlette.types import Message, Receive, Scope, Send
 
@@ -16,43 +14,41 @@ from tailrace import control
 from tailrace.encoding import FORMATS, Framing
 from tailrace.errors import ComeBack
 from tailrace.subscription import Subscription
-from tailrace.wire import open_wire
+from tailrace.wire import open_wire, say_last
 
 _BODY = FORMATS[Framing.BODY]
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    """Stand where sse-starlette expects a body; the wire writes it."""
-    pieces: tuple[bytes, ...] = ()
-    for piece in pieces:
-        yield piece
+_NO_BODY: tuple[bytes, ...] = ()
+"""Stands where sse-starlette expects a body: the wire writes it."""
 
 
 class EventStream(EventSourceResponse):
     """The response of one subscription. Lives as long as the connection, or the HTTP/2 stream."""
 
     def __init__(self, subscription: Subscription) -> None:
-        super().__init__(_nothing(), ping=0)
+        super().__init__(iter(_NO_BODY), ping=0)
         self._subscription = subscription
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the head, hand the rest to the wire, and end the response when the subscription has ended."""
+        end = {"type": "http.response.body", "body": b"", "more_body": False}
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            if scope["method"] != "HEAD":
-                wire = open_wire(scope, send)
-                self._subscription.open(wire)
-                await wire.serve(receive, _ignore)
+            if scope["method"] == "HEAD":
+                await send(end)
+                return
+            wire = open_wire(scope, send)
+            self._subscription.open(wire)
+            await wire.serve(receive, _ignore)
         finally:
             self._subscription.close()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await say_last(wire, send(end), self._subscription.send_timeout_seconds)
 
 
 class ComeBackStream(EventSourceResponse):
     """What should be tried again: a stream that says so and ends, because EventSource gives up on anything but 200."""
 
     def __init__(self, why: ComeBack) -> None:
-        super().__init__(_nothing(), ping=0)
+        super().__init__(iter(_NO_BODY), ping=0)
         retry_after_ms = control.jittered_ms(why.retry_after_seconds * 1000)
         self._body = control.disconnect(_BODY, why, None, retry_after_ms)
 

@@ -26,7 +26,7 @@ from tailrace.errors import (
     Unauthenticated,
 )
 from tailrace.subscription import Subscription
-from tailrace.wire import is_disconnect, open_wire
+from tailrace.wire import is_disconnect, open_wire, say_last
 
 SUBPROTOCOL = "tailrace.v1"
 TOKEN_SECONDS = 10.0
@@ -100,7 +100,7 @@ async def _serve(subscription: Subscription, scope: Scope, receive: Receive, sen
     finally:
         subscription.close()
     if subscription.farewell is not None:
-        await _close(send, subscription.farewell)
+        await say_last(wire, _close(send, subscription.farewell), subscription.send_timeout_seconds)
 
 
 def _token_of(message: Message) -> str:
@@ -116,9 +116,12 @@ def _token_of(message: Message) -> str:
     return token
 
 
-def _on_message(subscription: Subscription, message: Message) -> None:  # noqa: ARG001  whatever it says
-    """End a subscription whose client talks: after its token there is nothing that it may say."""
-    subscription.end(BadMessage())
+def _on_message(subscription: Subscription, message: Message) -> None:
+    """End a subscription whose client talks; but a token changes nothing: who sends it need not know of the cookie."""
+    try:
+        _token_of(message)
+    except BadRequest:
+        subscription.end(BadMessage())
 
 
 async def _deny(send: Send, refused: Refused) -> None:

@@ -9,7 +9,7 @@ response.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tailrace.encoding import Framing
@@ -52,6 +52,15 @@ def open_wire(scope: Scope, send: Send) -> Wire:
     """Give the server's own wire for a response that has started, or a plain one where the server offers none."""
     extensions: dict[str, Callable[[], Wire]] = scope.get("extensions") or {}
     return extensions[EXTENSION]() if EXTENSION in extensions else PlainWire(scope, send)
+
+
+async def say_last(wire: Wire, said: Awaitable[None], seconds: float) -> None:
+    """Await the last word of a response; a peer that does not take it within ``seconds`` is cut, and no task waits."""
+    try:
+        async with asyncio.timeout(seconds):
+            await said
+    except TimeoutError:
+        wire.abort()
 
 
 def is_disconnect(message: Message) -> bool:

@@ -3,14 +3,15 @@
 Knows `kafka` and `tail`; knows no reader, no transport, no token. The tail's next offsets are the only truth: every
 fetch starts from them, and nothing here holds an offset of its own::
 
-    reading      `Consumer`: a task per leader that fetches, one that asks who the leaders are, and what to do in
-    trouble warmup       where to begin in each partition, and when the tail is warm topology     which topics and
-    partitions there are, in which incarnation, and who leads them intake       one batch: decode, append, wake pace
-    how long a fetch may wait, by load
+    reading      `Consumer`: a task per leader that fetches, one that asks who leads; what to do in trouble
+    warmup       where to begin in each partition, and when the tail is warm
+    topology     which topics and partitions there are, in which incarnation, and who leads them
+    intake       one batch: decode, append, wake
+    pace         how long a fetch may wait, by load
 """
 
 from tailrace.consumer.intake import Intake
 from tailrace.consumer.pace import IDLE_WAIT_MS
-from tailrace.consumer.reading import Consumer
+from tailrace.consumer.reading import Cluster, Consumer
 
-__all__ = ["IDLE_WAIT_MS", "Consumer", "Intake"]
+__all__ = ["IDLE_WAIT_MS", "Cluster", "Consumer", "Intake"]

@@ -18,10 +18,10 @@ from tailrace.tail import Tail
 @dataclass(slots=True)
 class _Topic:
     number: int
+    trouble: str
     epoch: str | None = None
     left: frozenset[str] = frozenset()
     leaders: tuple[int | None, ...] = ()
-    trouble: str = "its identity is not known yet"
     met: bool = False
     """Whether the cluster has told of it, or that it does not exist: what comes after that is new."""
 
@@ -31,7 +31,9 @@ class Topology:
 
     def __init__(self, tail: Tail) -> None:
         self._tail = tail
-        self._topics = {name: _Topic(number) for number, name in enumerate(tail.topics)}
+        self._topics = {
+            name: _Topic(number, f"topic {name} is not known yet") for number, name in enumerate(tail.topics)
+        }
         self.known = False
         """Whether the cluster has answered once."""
 
@@ -71,6 +73,16 @@ class Topology:
             for partition, leader in enumerate(topic.leaders):
                 if leader == node:
                     yield name, partition
+
+    def is_led(self, place: tuple[str, int]) -> bool:
+        """Whether the partition exists and has a leader."""
+        leaders = self._topics[place[0]].leaders
+        return place[1] < len(leaders) and leaders[place[1]] is not None
+
+    @property
+    def unmet(self) -> list[str]:
+        """Topics of which it is not known yet whether they exist: a sentence each."""
+        return [topic.trouble for topic in self._topics.values() if not topic.met]
 
     @property
     def leaders(self) -> set[int]:

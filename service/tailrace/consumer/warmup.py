@@ -38,21 +38,23 @@ class Warmup:
         self._topology = topology
         self._seconds = seconds
         self._unbegun: dict[tuple[str, int], str] = {}
-        self._ends: dict[tuple[str, int], int] = {}
+        self._ends: dict[tuple[str, int], tuple[str, int]] = {}
+        """Where each partition ended at the start, and in which epoch: a topic made again ends elsewhere."""
 
     def expect(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Hold back until these have begun."""
         for place in partitions:
-            self._unbegun[place] = "{}/{}: its end is not known yet".format(*place)
+            self._note_trouble(place, None)
 
     @property
     def waiting(self) -> list[str]:
         """What it waits for, a sentence each; empty when warm."""
         if not self._topology.known:
             return ["Kafka has not answered yet"]
-        behind = [place for place, end in self._ends.items() if self._next(place) < end]
+        behind = [place for place, end in self._ends.items() if self._is_behind(place, *end)]
         return [
-            *self._unbegun.values(),
+            *self._topology.unmet,
+            *(why for place, why in self._unbegun.items() if self._exists(place)),
             *("{}/{}: reading what came before the start".format(*place) for place in behind),
         ]
 
@@ -60,28 +62,41 @@ class Warmup:
         """Whether the partition may be read."""
         return place not in self._unbegun
 
-    async def begin(self, kafka: Offsets, node: int) -> None:
-        """Ask ``node`` where its partitions end, and begin before that; one that cannot say is asked again later."""
-        mine = [place for place in self._topology.led_by(node) if place in self._unbegun]
+    async def begin(self, kafka: Offsets, node: int, mine: list[tuple[str, int]]) -> None:
+        """Ask ``node`` where ``mine`` end, and begin before that; one that cannot say has not begun then."""
         if not mine:
             return
+        epochs = self._tail.position.epochs
         ends = await kafka.offsets(node, mine, LATEST)
         starts = await kafka.offsets(node, mine, EARLIEST)
         since = await kafka.offsets(node, mine, int((time.time() - self._seconds) * 1000))
+        if self._tail.position.epochs != epochs:
+            return  # said of a topic that was made again meanwhile
         for place in mine:
             end, start, by_time = ends.get(place), starts.get(place), since.get(place)
             if isinstance(end, int) and isinstance(start, int):
                 self._begin(place, start, end, by_time if isinstance(by_time, int) else end)
             else:
-                self._unbegun[place] = f"{place[0]}/{place[1]}: {end if isinstance(end, KafkaTrouble) else start}"
+                self._note_trouble(place, end if isinstance(end, KafkaTrouble) else start)
+
+    def _note_trouble(self, place: tuple[str, int], trouble: object) -> None:
+        why = trouble if isinstance(trouble, KafkaTrouble) else "its end is not known yet"
+        self._unbegun[place] = "{}/{}: {}".format(*place, why)
 
     def _begin(self, place: tuple[str, int], start: int, end: int, by_time: int) -> None:
         partitions = max(1, sum(self._tail.partitions(number) for number in range(len(self._tail.topics))))
         share = self._tail.max_bytes // partitions // LEAST_EVENT_BYTES
         back = min(max(end - by_time, LEAST_RECORDS), share)
         self._tail.begin(self._topology.number(place[0]), place[1], max(start, end - back))
-        self._ends[place] = end
+        self._ends[place] = (self._epoch(place), end)
         del self._unbegun[place]
 
-    def _next(self, place: tuple[str, int]) -> int:
-        return self._tail.next_offset(self._topology.number(place[0]), place[1])
+    def _is_behind(self, place: tuple[str, int], epoch: str, end: int) -> bool:
+        number = self._topology.number(place[0])
+        return epoch == self._epoch(place) and self._tail.next_offset(number, place[1]) < end
+
+    def _epoch(self, place: tuple[str, int]) -> str:
+        return self._tail.position.epochs[self._topology.number(place[0])]
+
+    def _exists(self, place: tuple[str, int]) -> bool:
+        return place[1] < self._tail.partitions(self._topology.number(place[0]))

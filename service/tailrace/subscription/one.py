@@ -1,34 +1,20 @@
-"""One subscriber from admission to farewell, for either transport.
+"""One subscriber, from hello to farewell: what is said on its wire, when, and how it ends.
 
-`sse` and `websocket` hand over who asks and a wire; what is said on it, when, and how it ends is decided here.
-`Subscriptions` lives as long as the service and knows everyone; a `Subscription` lives as long as its connection and
-needs no task: the tail, the wire and the wheel call it.
+Needs no task: the tail, the wire and the wheel call it. Lives as long as its connection.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from tailrace import control
 from tailrace.auth import Principal
 from tailrace.encoding import FORMATS
-from tailrace.errors import (
-    ComeBack,
-    Draining,
-    Farewell,
-    Forbidden,
-    GoingAway,
-    InternalTrouble,
-    SessionEnded,
-    TokenExpired,
-    TooManyConnections,
-)
+from tailrace.errors import Farewell, InternalTrouble, SessionEnded, TokenExpired
 from tailrace.position import Position
 from tailrace.reader import Reader
 from tailrace.resume import Start
@@ -41,8 +27,8 @@ logger = logging.getLogger(__name__)
 REFRESH_NOTICE_SECONDS = 30.0
 """How long before its token runs out a client is told: time to fetch another, not so much that it forgets."""
 
-POSITIONS_PER_TURN = 100
-"""How many quiet readers are sent their position in one turn of the loop: about a millisecond of it."""
+Clock = Callable[[], float]
+"""Gives Unix seconds, as tokens count them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,89 +43,15 @@ class Terms:
     continuity: str = "complete"
 
 
-class Subscriptions:
-    """Everyone who is subscribed. ``waiting`` says what the service waits for before it can serve; empty when ready."""
+class Hub(Protocol):
+    """What one subscriber knows of all of them."""
 
-    def __init__(self, tail: Tail, wheel: Wheel, terms: Terms, waiting: Callable[[], list[str]]) -> None:
-        self.tail = tail
-        self.wheel = wheel
-        self.terms = terms
-        self.draining = False
-        self._waiting = waiting
-        self._all: dict[Subscription, None] = {}
-        self._by_subject: Counter[str] = Counter()
-        self._oldest_sent = 0
-        wheel.after(1, self._keep_ids_young)
+    tail: Tail
+    wheel: Wheel
+    terms: Terms
+    clock: Clock
 
-    def __len__(self) -> int:
-        return len(self._all)
-
-    def check_open(self) -> None:
-        """Refuse everyone while the service cannot serve.
-
-        Raises:
-            ComeBack: draining, or not warm yet.
-        """
-        if self.draining:
-            raise Draining("the service is shutting down")
-        if waiting := self._waiting():
-            raise ComeBack(f"not ready: {waiting[0]}")
-
-    def admit(self, principal: Principal, session: str, start: Start) -> Subscription:
-        """Take a subscriber in; the caller opens the subscription, and closes it whatever happens.
-
-        Raises:
-            Forbidden: the token does not name this session.
-            ComeBack: draining, not warm yet, or too many connections.
-        """
-        if not principal.may_read(session):
-            raise Forbidden("the token does not cover this session")
-        self.check_open()
-        if len(self._all) >= self.terms.max_connections:
-            raise TooManyConnections("the service has as many connections as it may")
-        if self._by_subject[principal.subject] >= self.terms.max_connections_per_subject:
-            raise TooManyConnections(f"this subject has {self.terms.max_connections_per_subject} connections already")
-        subscription = Subscription(self, principal, session, start)
-        self._all[subscription] = None
-        self._by_subject[principal.subject] += 1
-        return subscription
-
-    def dismiss(self, subscription: Subscription) -> None:
-        """Forget someone who has gone."""
-        if self._all.pop(subscription, 0) is None:
-            subject = subscription.principal.subject
-            self._by_subject[subject] -= 1
-            if not self._by_subject[subject]:
-                del self._by_subject[subject]
-
-    async def drain(self, seconds: float) -> None:
-        """End every stream within ``seconds``, in random order, so that the other replicas are not stormed."""
-        self.draining = True
-        everyone = list(self._all)
-        random.shuffle(everyone)
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        for number, subscription in enumerate(everyone):
-            await asyncio.sleep(start + seconds * number / len(everyone) - loop.time())
-            subscription.end(GoingAway())
-
-    def _keep_ids_young(self) -> None:
-        """Send quiet readers their position once their last id lies in the older half of the tail.
-
-        So most reconnects are answered from memory. Everyone is looked at only when the oldest id may have come so far.
-        """
-        self.wheel.after(1, self._keep_ids_young)
-        half = self.tail.half
-        if self._oldest_sent < half:
-            self._oldest_sent = half
-            self._say_positions([each for each in self._all if each.reader.sent_at < half])
-
-    def _say_positions(self, old: list[Subscription]) -> None:
-        """Say it to some, and to the rest in the next turns of the loop."""
-        for subscription in old[:POSITIONS_PER_TURN]:
-            subscription.say_position()
-        if rest := old[POSITIONS_PER_TURN:]:
-            asyncio.get_running_loop().call_soon(self._say_positions, rest)
+    def dismiss(self, subscription: Subscription) -> None: ...
 
 
 class Subscription:
@@ -158,7 +70,7 @@ class Subscription:
         "session",
     )
 
-    def __init__(self, hub: Subscriptions, principal: Principal, session: str, start: Start) -> None:
+    def __init__(self, hub: Hub, principal: Principal, session: str, start: Start) -> None:
         self._hub = hub
         self._start = start
         self._live_told = start.taken is None
@@ -175,6 +87,11 @@ class Subscription:
         return self._start.ended and self.reader.has_nothing_to_come()
 
     @property
+    def send_timeout_seconds(self) -> float:
+        """How long the client may take nothing."""
+        return self._hub.terms.send_timeout_seconds
+
+    @property
     def farewell(self) -> Farewell | None:
         """Why the service ended this subscription; None when the client left, or nothing has ended."""
         return self._farewell
@@ -183,12 +100,12 @@ class Subscription:
         """Begin: say hello at once, then whatever is due."""
         self._wire, self._format = wire, FORMATS[wire.framing]
         self.reader.attach(wire, self._format, asyncio.get_running_loop().call_soon)
-        now = time.time()
+        now = self._hub.clock()
         expires_in = self.principal.stream_ends_at(now) - now
         self.reader.write(control.opening(self._format) + self._ready(expires_in))
         self._arm("expiry", expires_in, lambda: self.end(TokenExpired()))
         if expires_in > 2 * REFRESH_NOTICE_SECONDS:
-            self._arm("refresh", expires_in - REFRESH_NOTICE_SECONDS, self._say_refresh)
+            self._arm("refresh", expires_in - REFRESH_NOTICE_SECONDS, lambda: self._say_refresh(now + expires_in))
         self._arm("quiet", self._shortest_silence, self._look_after)
         self.reader.flush()
 
@@ -197,7 +114,7 @@ class Subscription:
         if self._farewell is None:
             self._farewell = farewell
             self.reader.closing = True
-            self._arm("cut", self._hub.terms.send_timeout_seconds, self._cut)
+            self._arm("cut", self.send_timeout_seconds, self._cut)
             self.reader.flush()
 
     def close(self) -> None:
@@ -230,13 +147,12 @@ class Subscription:
         if self._farewell is None:
             self._farewell = SessionEnded()
             self.reader.write(control.write(self._format, control.END, id=self.reader.position.text(ended=True)))
-        elif not isinstance(self._farewell, SessionEnded):
-            retry_after_ms = control.jittered_ms(control.RETRY_MS)
-            position = self.reader.position
-            self.reader.write(control.disconnect(self._format, self._farewell, position, retry_after_ms))
+        else:
+            soon_ms = control.jittered_ms(control.RETRY_MS)
+            self.reader.write(control.disconnect(self._format, self._farewell, self.reader.position, soon_ms))
         self.reader.close()
-        if self._wire is not None:
-            self._wire.finish()
+        assert self._wire is not None  # noqa: S101  only a flush comes to rest
+        self._wire.finish()
 
     def failed(self, error: Exception) -> None:
         logger.error("a subscription failed", exc_info=error)
@@ -253,7 +169,7 @@ class Subscription:
         silence = self._hub.wheel.now - self.reader.wrote_at
         assert self._wire is not None  # noqa: S101  armed by `open`
         if not self._wire.writable:
-            if silence >= self._hub.terms.send_timeout_seconds:
+            if silence >= self.send_timeout_seconds:
                 self._cut()
                 return
         elif silence >= self._hub.terms.heartbeat_seconds:
@@ -264,12 +180,12 @@ class Subscription:
 
     @property
     def _shortest_silence(self) -> float:
-        return min(self._hub.terms.heartbeat_seconds, self._hub.terms.send_timeout_seconds)
+        return min(self._hub.terms.heartbeat_seconds, self.send_timeout_seconds)
 
-    def _say_refresh(self) -> None:
-        seconds = round(self.principal.expires_at - time.time())
-        if self._wire is not None:  # straight to the wire: it carries no id, so the last one gets older
-            self._wire.write(control.write(self._format, control.REFRESH, expires_in_seconds=seconds))
+    def _say_refresh(self, ends_at: float) -> None:
+        assert self._wire is not None  # noqa: S101  armed by `open`
+        seconds = round(ends_at - self._hub.clock())  # straight to the wire: without an id, the last one gets older
+        self._wire.write(control.write(self._format, control.REFRESH, expires_in_seconds=seconds))
 
     def _cut(self) -> None:
         """Give up on the client; it resumes from its last id when it comes back."""

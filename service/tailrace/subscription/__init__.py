@@ -1,0 +1,12 @@
+"""Subscribers, from admission to farewell, for either transport.
+
+`sse` and `websocket` hand over who asks and a wire; what happens then is decided here::
+
+    everyone     `Subscriptions`: the limits, the ids that are kept young, the drain
+    one          `Subscription`: what is said on one wire, when, and how it ends
+"""
+
+from tailrace.subscription.everyone import Subscriptions
+from tailrace.subscription.one import Subscription, Terms
+
+__all__ = ["Subscription", "Subscriptions", "Terms"]

@@ -1,0 +1,108 @@
+"""Everyone who is subscribed: the limits, the ids that are kept young, the drain. Lives as long as the service."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from tailrace.auth import Principal
+from tailrace.errors import ComeBack, Draining, Forbidden, GoingAway, TooManyConnections
+from tailrace.resume import Start
+from tailrace.subscription.one import Clock, Subscription, Terms
+from tailrace.tail import Tail
+from tailrace.timers import Wheel
+
+POSITIONS_PER_TURN = 100
+"""How many quiet readers are sent their position in one turn of the loop: about a millisecond of it."""
+
+
+class Subscriptions:
+    """Everyone who is subscribed. ``waiting`` says what the service waits for before it can serve; empty when ready."""
+
+    def __init__(
+        self, tail: Tail, wheel: Wheel, terms: Terms, waiting: Callable[[], list[str]], clock: Clock = time.time
+    ) -> None:
+        self.tail = tail
+        self.wheel = wheel
+        self.terms = terms
+        self.clock = clock
+        self.draining = False
+        self._waiting = waiting
+        self._all: dict[Subscription, None] = {}
+        self._by_subject: Counter[str] = Counter()
+        self._oldest_sent = 0
+        wheel.after(1, self._keep_ids_young)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def check(self, principal: Principal, session: str) -> None:
+        """Say first whether they may at all: only then is it worth coming back.
+
+        Raises:
+            Forbidden: the token does not name this session.
+            ComeBack: draining, or not warm yet.
+        """
+        if not principal.may_read(session):
+            raise Forbidden("the token does not cover this session")
+        if self.draining:
+            raise Draining("the service is shutting down")
+        if waiting := self._waiting():
+            raise ComeBack(f"not ready: {waiting[0]}")
+
+    def admit(self, principal: Principal, session: str, start: Start) -> Subscription:
+        """Take a subscriber in; the caller opens the subscription, and closes it whatever happens.
+
+        Raises:
+            Forbidden: the token does not name this session.
+            ComeBack: draining, not warm yet, or too many connections.
+        """
+        self.check(principal, session)
+        if len(self._all) >= self.terms.max_connections:
+            raise TooManyConnections("the service has as many connections as it may")
+        if self._by_subject[principal.subject] >= self.terms.max_connections_per_subject:
+            raise TooManyConnections(f"this subject has {self.terms.max_connections_per_subject} connections already")
+        subscription = Subscription(self, principal, session, start)
+        self._all[subscription] = None
+        self._by_subject[principal.subject] += 1
+        return subscription
+
+    def dismiss(self, subscription: Subscription) -> None:
+        """Forget someone who has gone."""
+        if self._all.pop(subscription, 0) is None:
+            subject = subscription.principal.subject
+            self._by_subject[subject] -= 1
+            if not self._by_subject[subject]:
+                del self._by_subject[subject]
+
+    async def drain(self, seconds: float) -> None:
+        """End every stream within ``seconds``, in random order, so that the other replicas are not stormed."""
+        self.draining = True
+        everyone = list(self._all)
+        random.shuffle(everyone)
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        for number, subscription in enumerate(everyone):
+            await asyncio.sleep(start + seconds * number / len(everyone) - loop.time())
+            subscription.end(GoingAway())
+
+    def _keep_ids_young(self) -> None:
+        """Send quiet readers their position once their last id lies in the older half of the tail.
+
+        So most reconnects are answered from memory. Everyone is looked at only when the oldest id may have come so far.
+        """
+        self.wheel.after(1, self._keep_ids_young)
+        half = self.tail.half
+        if self._oldest_sent < half:
+            self._oldest_sent = half
+            self._say_positions([each for each in self._all if each.reader.sent_at < half])
+
+    def _say_positions(self, old: list[Subscription]) -> None:
+        """Say it to some, and to the rest in the next turns of the loop."""
+        for subscription in old[:POSITIONS_PER_TURN]:
+            subscription.say_position()
+        if rest := old[POSITIONS_PER_TURN:]:
+            asyncio.get_running_loop().call_soon(self._say_positions, rest)

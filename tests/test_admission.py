@@ -1,0 +1,160 @@
+"""Who comes in: one order of questions, one named refusal each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from asgi import Front, bearer, scope, token
+from builders import FakeRecord, append, make_tail
+from tailrace.errors import (
+    BadRequest,
+    ComeBack,
+    Draining,
+    Forbidden,
+    ForeignOrigin,
+    InvalidToken,
+    Refused,
+    Unauthenticated,
+)
+
+STRANGE = "v1.00000000.4"
+
+
+async def refusal(front: Front, given: dict[str, Any], late_token: str | None = None) -> Refused:
+    with pytest.raises(Refused) as caught:
+        await front.admission.admit(given, late_token)
+    return caught.value
+
+
+async def test_a_good_token_admits_to_its_session() -> None:
+    """The subscription is the principal's, live, and registered."""
+    front = Front()
+    subscription = await front.admission.admit(scope("chat/7", headers=bearer("chat/*")))
+    assert ("ada", "chat/7", True) == (subscription.principal.subject, subscription.session, subscription.reader.live)
+    assert 1 == len(front.subscriptions)
+
+
+@pytest.mark.parametrize(
+    "session", ["", "a//b", "../a", "a/.", "a\nb", "x" * 257, "a\ufffd"], ids=["empty", *"abcd", "long", "not UTF-8"]
+)
+async def test_an_address_that_names_no_session_is_malformed(session: str) -> None:
+    """Said before anybody is asked who they are."""
+    assert BadRequest is type(await refusal(Front(), scope(session)))
+
+
+@pytest.mark.parametrize("query", ["from=yesterday", "since=1", "last_event_id=v2.x", "lastEventId=v1.zz"])
+async def test_a_query_that_cannot_be_read_is_malformed(query: str) -> None:
+    """A person wrote it: better an error than another place than they meant."""
+    assert 400 == (await refusal(Front(), scope(query=query, headers=bearer()))).status
+
+
+async def test_a_token_in_the_address_is_refused() -> None:
+    """Even beside a good one: addresses are logged everywhere (RFC 9700 section 4.3.2)."""
+    given = scope(query=f"access_token={token()}", headers=bearer())
+    assert BadRequest is type(await refusal(Front(), given))
+
+
+async def test_who_sends_no_token_is_asked_for_one() -> None:
+    """Never a fall-back to anonymous."""
+    assert Unauthenticated is type(await refusal(Front(), scope()))
+
+
+async def test_a_token_that_is_no_good_is_refused_as_that() -> None:
+    """Whatever else it came with."""
+    given = scope(headers={"authorization": "Bearer a.b.c"})
+    assert InvalidToken is type(await refusal(Front(), given))
+
+
+async def test_a_late_token_counts_like_an_early_one() -> None:
+    """It came in a WebSocket's first message."""
+    subscription = await Front().admission.admit(scope(kind="websocket"), token("s"))
+    assert "s" == subscription.session
+    assert InvalidToken is type(await refusal(Front(), scope(kind="websocket"), "a.b.c"))
+
+
+async def test_whether_they_may_comes_before_whether_the_service_can() -> None:
+    """One who may not read the session is not told to come back."""
+    front = Front()
+    front.waiting = ["Kafka has not answered yet"]
+    assert Forbidden is type(await refusal(front, scope(headers=bearer("other"))))
+    assert ComeBack is type(await refusal(front, scope(headers=bearer())))
+    front.subscriptions.draining = True
+    assert Draining is type(await refusal(front, scope(headers=bearer())))
+
+
+async def test_the_header_beats_the_query() -> None:
+    """On a reconnect the browser sends the header beside the URL's stale query."""
+    tail = make_tail()
+    append(tail, *(FakeRecord(number) for number in range(5)))
+    headers = {**bearer(), "last-event-id": "v1.9f3a2c1d.4"}
+    subscription = await Front(tail).admission.admit(
+        scope(query="last_event_id=v1.9f3a2c1d.2&from=tail", headers=headers)
+    )
+    assert ((4,),) == subscription.reader.position.offsets
+
+
+@pytest.mark.parametrize("name", ["last_event_id", "lastEventId"])
+async def test_the_query_may_carry_the_id(name: str) -> None:
+    """For clients that cannot set a header."""
+    tail = make_tail()
+    append(tail, *(FakeRecord(number) for number in range(5)))
+    subscription = await Front(tail).admission.admit(scope(query=f"{name}=v1.9f3a2c1d.3", headers=bearer()))
+    assert ((3,),) == subscription.reader.position.offsets
+
+
+async def test_an_id_of_an_unknown_incarnation_waits_for_kafka() -> None:
+    """The topic may have been made again a second ago: it is taken up when Kafka says so."""
+    front = Front()
+    front.on_refresh = lambda: front.tail.learn(0, "00000000", 1)
+    subscription = await front.admission.admit(scope(query=f"last_event_id={STRANGE}", headers=bearer()))
+    assert (1, ((4,),)) == (front.refreshes, subscription.reader.position.offsets)
+
+
+async def test_an_id_that_stays_unknown_is_admitted_with_a_reset() -> None:
+    """It begins at what the tail holds."""
+    front = Front()
+    subscription = await front.admission.admit(scope(headers={**bearer(), "last-event-id": STRANGE}))
+    assert (1, ((0,),), False) == (front.refreshes, subscription.reader.position.offsets, subscription.over)
+
+
+async def test_while_kafka_is_away_a_strange_id_is_told_to_come_back() -> None:
+    """Nobody is reset because a broker was down."""
+    front = Front()
+    front.kafka_answers = False
+    assert ComeBack is type(await refusal(front, scope(query=f"last_event_id={STRANGE}", headers=bearer())))
+
+
+async def test_kafka_is_not_asked_for_one_who_may_not_read() -> None:
+    """Nor for an id that is known."""
+    front = Front()
+    await refusal(front, scope(query=f"last_event_id={STRANGE}", headers=bearer("other")))
+    await front.admission.admit(scope(query="last_event_id=v1.9f3a2c1d.0", headers=bearer()))
+    assert 0 == front.refreshes
+
+
+async def test_a_drain_that_begins_while_kafka_is_asked_refuses() -> None:
+    """Nobody slips in behind the farewells."""
+    front = Front()
+    front.on_refresh = lambda: setattr(front.subscriptions, "draining", True)
+    assert Draining is type(await refusal(front, scope(query=f"last_event_id={STRANGE}", headers=bearer())))
+
+
+def test_a_cookie_counts_only_when_the_browser_says_that_an_allowed_page_asked() -> None:
+    """A browser sends it whoever's page asked."""
+    front = Front(None, "https://app.test")
+    cookie = {"cookie": f"__Host-tailrace={token()}"}
+    assert "ada" == front.admission.principal(scope(headers={**cookie, "origin": "https://app.test"})).subject
+    for headers in (cookie, {**cookie, "origin": "https://evil.test"}, {**cookie, "sec-fetch-site": "cross-site"}):
+        with pytest.raises(Unauthenticated):
+            front.admission.principal(scope(headers=headers))
+
+
+def test_a_page_of_another_site_may_open_no_websocket() -> None:
+    """One of the same host may, and so may who is no browser."""
+    check = Front().admission.check_origin
+    for headers in ({}, {"origin": "http://tailrace.test"}):
+        check(scope(kind="websocket", headers=headers))
+    with pytest.raises(ForeignOrigin):
+        check(scope(kind="websocket", headers={"origin": "https://evil.test"}))

@@ -1,0 +1,395 @@
+"""The routes, errors made into answers, and what lives as long as the service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from confluent_kafka import Producer
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from asgi import LEFT, SECRET, Exchange, ask, bearer, token
+from builders import DECODER, FakeRecord, append
+from fake_kafka import FakeKafka
+from tailrace.admission import Admission
+from tailrace.app import CONTRACTS, Service, admin_app, connection_of, public_app, running, verifier_of
+from tailrace.auth import Verifier
+from tailrace.config import load
+from tailrace.consumer import Consumer
+from tailrace.dev import MAX_WAIT_MS, EmbeddedBroker
+from tailrace.errors import ComeBack, TooManyConnections
+from tailrace.kafka import KafkaConnection
+from tailrace.subscription import Subscriptions, Terms
+from tailrace.tail import Tail
+from tailrace.timers import Wheel
+
+ORIGIN = "https://app.test"
+EVENTS = "/v1/sessions/s/events"
+VARIABLES = {"TAILRACE_KAFKA_TOPICS": "t", "TAILRACE_JWT_SECRET": SECRET}
+
+
+class Waits:
+    """What the service waits for; set by hand."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def __call__(self) -> list[str]:
+        return self.reasons
+
+
+def service(waits: Waits | None = None, **variables: str) -> Service:
+    """Put a service together whose consumer never runs; ``variables`` are settings without their prefix."""
+    settings = load(
+        {**VARIABLES, **{f"TAILRACE_{name}": value for name, value in variables.items()}}, Path("/dev/null")
+    )
+    tail = Tail(settings.kafka_topics, settings.tail_max_bytes)
+    tail.learn(0, "9f3a2c1d", 1)
+    consumer = Consumer(FakeKafka(t=1), tail, DECODER, warmup_seconds=0)
+    subscriptions = Subscriptions(tail, Wheel(), Terms(max_connections=settings.max_connections), waits or Waits())
+    admission = Admission(
+        subscriptions,
+        verifier_of(settings),
+        allowed_origins=settings.allowed_origins,
+        refreshed=consumer.refreshed,
+    )
+    return Service(settings, tail, consumer, subscriptions, admission)
+
+
+async def public(path: str, *, of: Service | None = None, **about: Any) -> httpx.Response:
+    return await ask(public_app(of or service()), path, **about)
+
+
+def raw_scope(path: str, headers: Mapping[str, str], **more: Any) -> dict[str, Any]:
+    """Make what a server hands to the whole application."""
+    return {
+        "type": "http",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in {"host": "tailrace.test", **headers}.items()],
+        "subprotocols": [],
+        **more,
+    }
+
+
+# Routes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["openapi.yaml", "asyncapi.yaml"])
+async def test_the_contracts_are_served_byte_for_byte(name: str) -> None:
+    """The very files that the repository holds."""
+    answer = await public(f"/{name}")
+    assert (200, "application/yaml") == (answer.status_code, answer.headers["content-type"])
+    assert (CONTRACTS / name).read_bytes() == answer.content
+
+
+async def test_an_unknown_address_is_answered_in_json() -> None:
+    """In the form of all other errors."""
+    answer = await public("/v2/anything")
+    assert (404, {"error": "not_found", "detail": "Not Found"}) == (answer.status_code, answer.json())
+
+
+@pytest.mark.parametrize(
+    "path, method, allowed",
+    [
+        (EVENTS, "POST", {"GET", "HEAD"}),
+        ("/openapi.yaml", "PUT", {"GET", "HEAD"}),
+        ("/v1/cookie", "GET", {"POST", "DELETE"}),
+    ],
+    ids=["events", "contract", "cookie"],
+)
+async def test_an_unknown_method_is_answered_in_json(path: str, method: str, allowed: set[str]) -> None:
+    """With those that would do."""
+    answer = await public(path, method=method)
+    assert (405, "method_not_allowed") == (answer.status_code, answer.json()["error"])
+    assert allowed == set(answer.headers["allow"].split(", "))
+
+
+async def test_other_routes_can_stand_beside_the_contracts() -> None:
+    """Such as the console's."""
+
+    async def page(_request: Request) -> Response:
+        return PlainTextResponse("page")
+
+    assert "page" == (await ask(public_app(service(), [Route("/page", page)]), "/page")).text
+
+
+async def test_the_operators_routes_are_on_the_admin_app_only() -> None:
+    """Health is for the operator; a client learns nothing of it."""
+    one = service()
+    answer = await ask(admin_app(one), "/readyz")
+    assert (503, ["Kafka has not answered yet"]) == (answer.status_code, answer.json()["waiting_for"])
+    assert 200 == (await ask(admin_app(one), "/livez")).status_code
+    assert 404 == (await ask(admin_app(one), "/metrics/none")).status_code
+    assert {404} == {(await public(path)).status_code for path in ("/livez", "/readyz")}
+
+
+async def test_readyz_says_that_it_drains() -> None:
+    """No new client is sent to a replica that leaves."""
+    one = service()
+    await one.drain()
+    assert {"status": "draining"} == (await ask(admin_app(one), "/readyz")).json()
+
+
+# Streams -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/v1/sessions/org/7/chat/events", "/v1/sessions/org%2F7%2Fchat/events"])
+async def test_a_sessions_name_may_hold_slashes_encoded_or_not(path: str) -> None:
+    """Decoded once: what the client hears is the session's name."""
+    exchange, one = Exchange(), service()
+    app = public_app(one)
+    decoded = str(httpx.URL(f"http://x{path}").path)
+    stream = asyncio.create_task(app(raw_scope(decoded, bearer()), exchange.receive, exchange.send))
+    await exchange.until(lambda: "ready" in exchange.body)
+    exchange.say({"type": "http.disconnect"})
+    await stream
+    assert '"session":"org/7/chat"' in exchange.body
+
+
+async def test_the_websocket_is_beside_it() -> None:
+    """The same admission, another transport."""
+    exchange = Exchange({"type": "websocket.connect"})
+    given = raw_scope("/v1/sessions/s/ws", bearer(), type="websocket", scheme="ws")
+    socket = asyncio.create_task(public_app(service())(given, exchange.receive, exchange.send))
+    await exchange.until(lambda: exchange.texts)
+    exchange.say(LEFT)
+    await socket
+    assert "tailrace.ready" == json.loads(exchange.texts[0])["control"]
+
+
+async def test_head_of_a_stream_is_answered_and_over() -> None:
+    """It holds no place."""
+    one = service()
+    answer = await public(EVENTS, of=one, method="HEAD", headers=bearer())
+    assert (200, b"", 0) == (answer.status_code, answer.content, len(one.subscriptions))
+
+
+async def test_a_session_that_has_ended_has_no_content() -> None:
+    """204 is how EventSource is told to stay away (HTML Living Standard section 9.2.3)."""
+    one = service()
+    append(one.tail, FakeRecord(0, value=None))
+    headers = {**bearer(), "last-event-id": "v1.9f3a2c1d.1.end"}
+    answer = await public(EVENTS, of=one, headers=headers)
+    assert (204, b"", 0) == (answer.status_code, answer.content, len(one.subscriptions))
+
+
+async def test_a_stream_that_should_be_tried_again_is_a_stream() -> None:
+    """EventSource gives up for good on anything but 200."""
+    waits = Waits()
+    waits.reasons = ["Kafka has not answered yet"]
+    answer = await public(EVENTS, of=service(waits), headers=bearer())
+    assert (200, True) == (answer.status_code, answer.headers["content-type"].startswith("text/event-stream"))
+    assert "event: tailrace.disconnect" in answer.text
+
+
+# Refusals ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "about, status, code, challenge",
+    [
+        ({}, 401, "unauthenticated", 'Bearer realm="tailrace"'),
+        (
+            {"headers": {"authorization": "Bearer a.b.c"}},
+            401,
+            "invalid_token",
+            'Bearer realm="tailrace", error="invalid_token", error_description="the token is not a well-formed JWT"',
+        ),
+        (
+            {"headers": bearer("other")},
+            403,
+            "insufficient_scope",
+            'Bearer realm="tailrace", error="insufficient_scope"',
+        ),
+        ({"headers": {"authorization": "Bearer"}}, 400, "invalid_request", None),
+        ({"path": "/v1/sessions/a//b/events", "headers": bearer()}, 400, "invalid_request", None),
+    ],
+    ids=["no token", "bad token", "not theirs", "malformed", "no session"],
+)
+async def test_refusals_follow_rfc_6750(about: dict[str, Any], status: int, code: str, challenge: str | None) -> None:
+    """Without detail where no token came; JSON, and never stored."""
+    answer = await public(**{"path": EVENTS, **about})
+    assert (status, code) == (answer.status_code, answer.json()["error"])
+    assert (challenge, "no-store") == (answer.headers.get("www-authenticate"), answer.headers["cache-control"])
+
+
+async def test_other_routes_are_told_to_come_back_with_a_status() -> None:
+    """503 with the seconds; 429 where it was the client's own doing."""
+
+    async def later(_request: Request) -> Response:
+        raise ComeBack("not yet", retry_after_seconds=7.4)
+
+    async def many(_request: Request) -> Response:
+        raise TooManyConnections("too many", retry_after_seconds=0.1)
+
+    app = public_app(service(), [Route("/later", later), Route("/many", many)])
+    answers = [await ask(app, path) for path in ("/later", "/many")]
+    assert [(503, "7"), (429, "1")] == [(each.status_code, each.headers["retry-after"]) for each in answers]
+
+
+# The cookie --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "site, name, secure",
+    [("https://tailrace.test", "__Host-tailrace", True), ("http://127.0.0.1:8080", "tailrace", False)],
+    ids=["https", "loopback"],
+)
+async def test_a_bearer_can_be_put_into_a_cookie(site: str, name: str, secure: bool) -> None:
+    """HttpOnly, SameSite=Lax, for as long as the token lives; Secure everywhere but on the developer's machine."""
+    given = token()
+    answer = await public("/v1/cookie", method="POST", headers={"authorization": f"Bearer {given}"}, site=site)
+    value, *attributes = answer.headers["set-cookie"].split("; ")
+    assert (204, f"{name}={given}", "no-store") == (answer.status_code, value, answer.headers["cache-control"])
+    assert {"Path=/", "HttpOnly", "SameSite=Lax"} <= set(attributes)
+    assert secure == ("Secure" in attributes)
+    assert {"Max-Age=599", "Max-Age=600"} & set(attributes)
+
+
+async def test_the_cookie_reads_the_stream_of_the_same_page() -> None:
+    """What a native EventSource, which can send no header, reads with."""
+    headers = {"cookie": f"__Host-tailrace={token()}", "sec-fetch-site": "same-origin"}
+    answer = await public(EVENTS, method="HEAD", headers=headers)
+    assert 200 == answer.status_code
+    assert 401 == (await public(EVENTS, headers={**headers, "sec-fetch-site": "cross-site"})).status_code
+
+
+async def test_a_cookie_makes_no_cookie() -> None:
+    """Only a Bearer does: the browser sends a cookie by itself."""
+    headers = {"cookie": f"__Host-tailrace={token()}", "sec-fetch-site": "same-origin"}
+    assert 401 == (await public("/v1/cookie", method="POST", headers=headers)).status_code
+
+
+async def test_a_bad_token_makes_no_cookie() -> None:
+    """It is verified first."""
+    answer = await public("/v1/cookie", method="POST", headers={"authorization": "Bearer a.b.c"})
+    assert (401, None) == (answer.status_code, answer.headers.get("set-cookie"))
+
+
+async def test_anyone_may_have_the_cookie_forgotten() -> None:
+    """With an age of nothing."""
+    answer = await public("/v1/cookie", method="DELETE")
+    assert 204 == answer.status_code
+    assert answer.headers["set-cookie"].startswith("__Host-tailrace=; Path=/; Max-Age=0;")
+
+
+# Other origins -----------------------------------------------------------------------------------------------------
+
+
+async def test_pages_of_listed_origins_may_ask_and_read_errors_too() -> None:
+    """A page that cannot read the refusal cannot fetch another token."""
+    answer = await public(EVENTS, of=service(ALLOWED_ORIGINS=ORIGIN), headers={"origin": ORIGIN})
+    assert (401, ORIGIN, "true") == (
+        answer.status_code,
+        answer.headers["access-control-allow-origin"],
+        answer.headers["access-control-allow-credentials"],
+    )
+
+
+async def test_a_preflight_lists_our_headers_by_name() -> None:
+    """A star does not cover Authorization (Fetch Standard, section 4.10)."""
+    asked = {
+        "origin": ORIGIN,
+        "access-control-request-method": "GET",
+        "access-control-request-headers": "authorization,last-event-id",
+    }
+    answer = await public(EVENTS, of=service(ALLOWED_ORIGINS=ORIGIN), method="OPTIONS", headers=asked)
+    allowed = {name.strip() for name in answer.headers["access-control-allow-headers"].split(",")}
+    assert (200, True) == (answer.status_code, {"Authorization", "Last-Event-ID"} <= allowed)
+
+
+@pytest.mark.parametrize("listed", ["", ORIGIN])
+async def test_pages_of_other_origins_are_told_nothing(listed: str) -> None:
+    """With a list and without."""
+    answer = await public(EVENTS, of=service(ALLOWED_ORIGINS=listed), headers={"origin": "https://evil.test"})
+    assert "access-control-allow-origin" not in answer.headers
+
+
+# What lives as long as the service ---------------------------------------------------------------------------------
+
+
+async def test_a_drain_ends_every_stream_within_the_configured_time() -> None:
+    """Each with its farewell, and the response ends."""
+    one, exchange = service(DRAIN_SECONDS="0"), Exchange()
+    stream = asyncio.create_task(public_app(one)(raw_scope(EVENTS, bearer()), exchange.receive, exchange.send))
+    await exchange.until(lambda: "ready" in exchange.body)
+    await one.drain()
+    await stream
+    assert ('"code":1001' in exchange.body, 0) == (True, len(one.subscriptions))
+
+
+def test_the_key_may_be_a_secret_or_a_public_key(tmp_path: Path) -> None:
+    """Whichever is configured verifies."""
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    file = tmp_path / "key.pem"
+    file.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    environ = {"TAILRACE_KAFKA_TOPICS": "t", "TAILRACE_JWT_PUBLIC_KEY_FILE": str(file)}
+    assert isinstance(verifier_of(load(environ, Path("/dev/null"))), Verifier)
+    assert "ada" == verifier_of(load(VARIABLES, Path("/dev/null"))).verify(token()).subject
+
+
+def test_the_settings_say_how_to_reach_kafka(tmp_path: Path) -> None:
+    """Every one of them."""
+    files = {name: tmp_path / name for name in ("CA", "CERT", "KEY")}
+    for file in files.values():
+        file.touch()
+    environ = {
+        **VARIABLES,
+        "TAILRACE_KAFKA_BOOTSTRAP_SERVERS": "k:9093",
+        "TAILRACE_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+        "TAILRACE_KAFKA_SASL_MECHANISM": "PLAIN",
+        "TAILRACE_KAFKA_SASL_USERNAME": "tailrace",
+        "TAILRACE_KAFKA_SASL_PASSWORD": "a password",
+        **{f"TAILRACE_KAFKA_SSL_{name}_FILE": str(file) for name, file in files.items()},
+    }
+    expected = KafkaConnection(
+        bootstrap_servers="k:9093",
+        security_protocol="SASL_SSL",
+        sasl_mechanism="PLAIN",
+        sasl_username="tailrace",
+        sasl_password="a password",
+        ssl_ca_file=str(files["CA"]),
+        ssl_cert_file=str(files["CERT"]),
+        ssl_key_file=str(files["KEY"]),
+    )
+    assert expected == connection_of(load(environ, Path("/dev/null")))
+
+
+async def test_running_reads_kafka_and_leaves_nothing_behind() -> None:
+    """The whole of it, over the embedded broker: a record becomes an event of a subscriber."""
+    before = asyncio.all_tasks()
+    with EmbeddedBroker() as broker:
+        broker.create_topic("t", 1)
+        environ = {**VARIABLES, "TAILRACE_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap}
+        exchange = Exchange()
+        async with running(load(environ, Path("/dev/null")), idle_wait_ms=MAX_WAIT_MS) as one:
+            async with asyncio.timeout(20):
+                while one.consumer.waiting:  # noqa: ASYNC110  nobody tells
+                    await asyncio.sleep(0.01)
+            app = public_app(one)
+            stream = asyncio.create_task(app(raw_scope(EVENTS, bearer()), exchange.receive, exchange.send))
+            await exchange.until(lambda: "ready" in exchange.body)
+            _produce(broker.bootstrap, b"from kafka")
+            await exchange.until(lambda: "data: from kafka" in exchange.body)
+            exchange.say({"type": "http.disconnect"})
+            await stream
+    assert before == asyncio.all_tasks()
+
+
+def _produce(bootstrap: str, value: bytes) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap, "log_level": 2})
+    producer.produce("t", value, key=b"s")
+    producer.flush(10)

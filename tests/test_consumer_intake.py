@@ -1,0 +1,142 @@
+"""A batch into the tail: appended whole, then told, and nothing of it twice."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from builders import DECODER, FakeRecord, attached, make_reader, make_tail
+from tailrace.consumer import Intake
+from tailrace.kafka import NotLeader, Stretch
+from tailrace.tail import Tail
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tailrace.consumer.intake import Batch
+    from tailrace.errors import KafkaTrouble
+
+PLACE = ("t", 0)
+
+
+def stretch(*records: FakeRecord, next_offset: int, partition: int = 0, trouble: KafkaTrouble | None = None) -> Stretch:
+    return Stretch("t", partition, records, next_offset, 0, next_offset, next_offset, trouble)
+
+
+def batch(*stretches: Stretch, asked: Mapping[tuple[str, int], int] | None = None) -> Batch:
+    """Make a batch; by default every partition was asked from offset 0."""
+    return asked or {(each.topic, each.partition): 0 for each in stretches}, stretches
+
+
+async def batches(*given: Batch) -> AsyncIterator[Batch]:
+    for each in given:
+        yield each
+
+
+def intake(tail: Tail, clock: Sequence[float] = ()) -> Intake:
+    """Make an intake; its clock gives ``clock``, one time after the other."""
+    return Intake(tail, DECODER, iter(clock).__next__)
+
+
+class Witness:
+    """A reader's place that writes down how much the tail held whenever it was served."""
+
+    live, place = True, 0
+
+    def __init__(self, tail: Tail) -> None:
+        self._tail = tail
+        self.held: list[int] = []
+
+    def flush(self) -> None:
+        self.held.append(self._tail.events)
+
+
+async def test_a_batch_is_appended_whole_before_anyone_is_served() -> None:
+    """A session that several partitions touch is woken once a batch."""
+    tail = make_tail(partitions=2)
+    witness = Witness(tail)
+    tail.join("s", witness)  # type: ignore[arg-type]  # it is only flushed here
+    both = batch(
+        stretch(FakeRecord(0), FakeRecord(1), next_offset=2), stretch(FakeRecord(0), next_offset=1, partition=1)
+    )
+    await intake(tail).consume(batches(both))
+    assert [3] == witness.held
+
+
+async def test_the_next_batch_waits_until_everyone_was_served() -> None:
+    """Otherwise a tail at its bound evicts what nobody had the chance to take."""
+    tail = Tail(["t"], 1 << 20, clock=iter(range(1000)).__next__)  # every slice is used up: a pause after each reader
+    tail.learn(0, "9f3a2c1d", 1)
+    wires = [attached(make_reader(tail)) for _ in range(3)]
+    seen: list[int] = []
+
+    async def fed() -> AsyncIterator[Batch]:
+        yield batch(stretch(FakeRecord(0), next_offset=1))
+        seen.extend(len(wire.written) for wire in wires)
+
+    await intake(tail).consume(fed())
+    assert [1, 1, 1] == seen
+
+
+async def test_several_leaders_take_turns() -> None:
+    """While readers are served after one leader's batch, no other leader's batch is appended."""
+    tail = Tail(["t"], 1 << 20, clock=iter(range(1000)).__next__)
+    tail.learn(0, "9f3a2c1d", 2)
+    wires = [attached(make_reader(tail)) for _ in range(3)]
+    one = intake(tail)
+    first = batch(stretch(FakeRecord(0), next_offset=1))
+    second = batch(stretch(FakeRecord(0), next_offset=1, partition=1))
+    await asyncio.gather(one.consume(batches(first)), one.consume(batches(second)))
+    assert [2, 2, 2] == [len(wire.written) for wire in wires]
+
+
+async def test_a_stretch_that_was_not_asked_from_here_is_dropped() -> None:
+    """The partition jumped while the fetch was under way: its records lie elsewhere now."""
+    tail = make_tail()
+    told: list[Stretch] = []
+    one = Intake(tail, DECODER, iter(()).__next__, told.append)
+    await one.consume(batches(batch(stretch(FakeRecord(7), next_offset=8), asked={PLACE: 7})))
+    assert (0, 0, []) == (tail.next_offset(0, 0), tail.events, told)
+
+
+async def test_markers_and_compacted_records_move_the_next_offset() -> None:
+    """What is no event is passed all the same."""
+    tail = make_tail()
+    await intake(tail).consume(
+        batches(batch(stretch(FakeRecord(3), next_offset=9)), batch(stretch(next_offset=12), asked={PLACE: 9}))
+    )
+    assert (12, 1) == (tail.next_offset(0, 0), tail.events)
+
+
+async def test_a_record_without_a_session_is_counted_and_passed() -> None:
+    """The records around it are delivered, and the next offset is beyond it."""
+    tail = make_tail()
+    wire = attached(make_reader(tail))
+    one = intake(tail, [1.0])
+    given = stretch(FakeRecord(0), FakeRecord(1, key=None), FakeRecord(2), next_offset=3)
+    await one.consume(batches(batch(given)))
+    assert ({"no_session": 1}, 3, 2) == (one.unaddressed, tail.next_offset(0, 0), wire.text.count("data: v"))
+
+
+async def test_a_record_without_a_session_is_told_once_a_minute_and_reason(caplog: pytest.LogCaptureFixture) -> None:
+    """A producer that forgets the key does not write as much log as data; another mistake is told beside it."""
+    caplog.set_level(logging.WARNING, "tailrace")
+    one = intake(make_tail(), [100.0, 130.0, 131.0, 160.0])
+    bad = [FakeRecord(0, key=None), FakeRecord(1, key=None), FakeRecord(2, key=b"\xff"), FakeRecord(3, key=None)]
+    await one.consume(batches(batch(stretch(*bad, next_offset=4))))
+    sentence = "left out a record without a session ({}): topic t, partition 0, offset {}"
+    expected = [sentence.format(*each) for each in (("no_session", 0), ("session_not_utf8", 2), ("no_session", 3))]
+    assert expected == caplog.messages
+    assert {"no_session": 3, "session_not_utf8": 1} == one.unaddressed
+
+
+async def test_the_troubled_stretch_is_told_after_it_was_appended() -> None:
+    """Records before the trouble are delivered first."""
+    tail = make_tail()
+    told: list[tuple[int, Stretch]] = []
+    one = Intake(tail, DECODER, iter(()).__next__, lambda each: told.append((tail.events, each)))
+    given = stretch(FakeRecord(0), next_offset=1, trouble=NotLeader("t", 0))
+    await one.consume(batches(batch(given)))
+    assert [(1, given)] == told

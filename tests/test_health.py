@@ -1,0 +1,48 @@
+"""What the operator's probes are told."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.applications import Starlette
+
+from asgi import ask
+from tailrace import health
+
+WAITS, TROUBLES = ["t/0: its end is not known yet"], ["the broker k:9092 cannot be reached: refused"]
+
+
+def probes(*, waiting: list[str] | None = None, degraded: list[str] | None = None, draining: bool = False) -> Starlette:
+    return Starlette(
+        routes=health.routes(waiting=lambda: waiting or [], degraded=lambda: degraded or [], draining=lambda: draining)
+    )
+
+
+@pytest.mark.parametrize("draining", [False, True])
+async def test_the_process_is_alive_as_long_as_it_answers(draining: bool) -> None:
+    """A drain or an outage is no reason to kill it."""
+    answer = await ask(probes(waiting=WAITS, degraded=TROUBLES, draining=draining), "/livez")
+    assert (200, {"status": "alive"}) == (answer.status_code, answer.json())
+
+
+async def test_ready_is_ready() -> None:
+    """Clients may be sent here."""
+    answer = await ask(probes(), "/readyz")
+    assert (200, {"status": "ready"}) == (answer.status_code, answer.json())
+
+
+async def test_not_warm_yet_says_what_it_waits_for() -> None:
+    """In sentences that an operator can act on."""
+    answer = await ask(probes(waiting=WAITS, degraded=TROUBLES), "/readyz")
+    assert (503, {"status": "waiting", "waiting_for": WAITS}) == (answer.status_code, answer.json())
+
+
+async def test_an_outage_degrades_and_leaves_it_ready() -> None:
+    """All replicas would go at once, and nobody could reconnect."""
+    answer = await ask(probes(degraded=TROUBLES), "/readyz")
+    assert (200, {"status": "degraded", "troubles": TROUBLES}) == (answer.status_code, answer.json())
+
+
+async def test_a_drain_is_not_ready_whatever_else() -> None:
+    """No new client may be sent here."""
+    answer = await ask(probes(waiting=WAITS, degraded=TROUBLES, draining=True), "/readyz")
+    assert (503, {"status": "draining"}) == (answer.status_code, answer.json())
