@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from builders import BODY, DECODER, EPOCH, Block, FakeOwner, FakeRecord
 from tailrace.event import Event
-from tailrace.position import Position, parse
+from tailrace.position import Position, Vector, parse
 from tailrace.reader import Reader
 from tailrace.tail import VIEW_BYTES, Tail
 from tailrace.timers import Wheel
@@ -82,7 +82,7 @@ class ReplayedReader(Reader):
         if self.buffer or not self.below:
             return []
         _, partition = self.replica.rng.choice(self.below)
-        if self._entry(0, partition) < self.replica.log.start[partition]:
+        if self._taken.entry(0, partition) < self.replica.log.start[partition]:
             self._pass_over(0, partition, self.replica.log.start[partition])
             return [self._owner.reset(self.position, "retention")]
         self.scan(partition)
@@ -90,7 +90,7 @@ class ReplayedReader(Reader):
 
     def scan(self, partition: int) -> None:
         """One piece of a pass: up to three of the session's records."""
-        offset, arrival = self._entry(0, partition), self._tail.arrival(0, partition)
+        offset, arrival = self._taken.entry(0, partition), self._tail.arrival(0, partition)
         while offset < self._tail.floor(0, partition) and len(self.buffer) < 3:
             if self.replica.log.partitions[partition][offset] == self.session:
                 record = FakeRecord(offset, self.session.encode(), b"%d" % offset)
@@ -104,7 +104,7 @@ class ReplayedReader(Reader):
         if self.scanned is not None:
             partition, offset = self.scanned
             self.scanned = None
-            self._pass_over(0, partition, max(offset, self._entry(0, partition)))
+            self._pass_over(0, partition, max(offset, self._taken.entry(0, partition)))
         yield from super().due()
 
     def _catch_up_from(self, position: Position) -> None:
@@ -260,7 +260,7 @@ class WithoutFloor(ReplayedReader):
     """Rule 2 taken out: tail events are due although older ones lie below the floor."""
 
     def is_due(self, event: Event) -> bool:
-        return event.offset >= self._entry(0, event.arrival.partition)
+        return event.offset >= self._taken.entry(0, event.arrival.partition)
 
 
 class WithoutDominance(ReplayedReader):
@@ -275,7 +275,7 @@ class WithoutUnknownPartitions(ReplayedReader):
 
     def _pad(self) -> None:
         super()._pad()
-        del self._taken[0][self._tail.partitions(0) :]
+        self._taken = Vector(offsets[: self._tail.partitions(0)] for offsets in self._taken.offsets)
 
 
 class LeavingTail(Tail):

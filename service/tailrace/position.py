@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tailrace.errors import BadRequest
@@ -79,6 +80,48 @@ class Position:
                 entries[mark[1]] = "-" + entries[mark[1]]
             groups.append(".".join([epoch, *entries]))
         return _VERSION + "~".join(groups) + (_END if ended else "")
+
+
+class Vector:
+    """Next offsets that change, by topic and partition: a position on its way. Lives as long as its reader."""
+
+    __slots__ = ("_topics",)
+
+    def __init__(self, topics: Iterable[Iterable[int]] = ()) -> None:
+        self._topics = [list(offsets) for offsets in topics]
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        """Give (topic, partition, next offset) of every entry; entries may be set meanwhile."""
+        for topic, offsets in enumerate(self._topics):
+            for partition, offset in enumerate(offsets):
+                yield topic, partition, offset
+
+    def entry(self, topic: int, partition: int) -> int:
+        """Give the next offset; 0 where there is no entry."""
+        offsets = self._topics[topic]
+        return offsets[partition] if partition < len(offsets) else 0
+
+    def set(self, topic: int, partition: int, offset: int) -> None:
+        """Set one entry; those missing before it are 0."""
+        offsets = self._topics[topic]
+        offsets += [0] * (partition + 1 - len(offsets))
+        offsets[partition] = offset
+
+    def pad(self, partitions: Iterable[int]) -> None:
+        """Have at least so many entries for each topic; the new ones are 0, and none is taken away."""
+        for topic, count in enumerate(partitions):
+            if topic == len(self._topics):
+                self._topics.append([])
+            self._topics[topic] += [0] * (count - len(self._topics[topic]))
+
+    def clear(self, topic: int) -> None:
+        """Begin at the beginning of a topic."""
+        self._topics[topic] = []
+
+    @property
+    def offsets(self) -> tuple[tuple[int, ...], ...]:
+        """What it holds now, as `Position` holds it."""
+        return tuple(tuple(offsets) for offsets in self._topics)
 
 
 @dataclass(frozen=True, slots=True)

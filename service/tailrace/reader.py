@@ -22,7 +22,7 @@ from typing import Protocol
 
 from tailrace.encoding import Format
 from tailrace.event import Event, Kind
-from tailrace.position import Position
+from tailrace.position import Position, Vector
 from tailrace.tail import Tail
 from tailrace.timers import Wheel
 from tailrace.wire import HIGH_WATER_BYTES, Wire
@@ -71,7 +71,7 @@ class Reader:
         self._owner = owner
         self._wheel = wheel
         self._view = tail.join(session, self)
-        self._taken = [list(offsets) for offsets in taken or ()]
+        self._taken = Vector(taken or ())
         self._resets = list(resets)
         self._wire: Wire | None = None
         self._more = False
@@ -158,7 +158,7 @@ class Reader:
         pieces = self._say_resets()
         size = 0
         for event in self.due():
-            self._set(event.arrival.topic, event.arrival.partition, event.offset + 1)
+            self._taken.set(event.arrival.topic, event.arrival.partition, event.offset + 1)
             self.replayed += 1
             self.ended = event.kind is Kind.END
             id_ = self.position.text(mark=(event.arrival.topic, event.arrival.partition))
@@ -181,13 +181,13 @@ class Reader:
         below, reasons = self.below, self._resets
         self._resets = []
         for topic, partition in below:
-            reasons.append(self._tail.reason_below(topic, partition, self._taken[topic][partition]))
+            reasons.append(self._tail.reason_below(topic, partition, self._taken.entry(topic, partition)))
             self._pass_over(topic, partition, self._tail.floor(topic, partition))
         return [self._owner.reset(self.position, reason) for reason in dict.fromkeys(reasons)]
 
     def _pass_over(self, topic: int, partition: int, offset: int) -> None:
         """Go on at ``offset``; events of the partition that were not due before may be so now: look at all again."""
-        self._set(topic, partition, offset)
+        self._taken.set(topic, partition, offset)
         self.place = self._view.first
 
     def due(self) -> Iterator[Event]:
@@ -201,7 +201,7 @@ class Reader:
     def is_due(self, event: Event) -> bool:
         """Rule 2: nothing of a partition is due while older events of it lie below the floor."""
         topic, partition = event.arrival.topic, event.arrival.partition
-        entry = self._entry(topic, partition)
+        entry = self._taken.entry(topic, partition)
         return event.offset >= entry >= self._tail.floor(topic, partition)
 
     def _note_end(self, last: Event) -> None:
@@ -219,7 +219,7 @@ class Reader:
     def _go_live(self) -> bytes:
         self.live = True
         self.place = self._view.end
-        self._taken = []
+        self._taken = Vector()
         self.closing = self.closing or self.ended
         return self._owner.caught_up(self.position, self.replayed)
 
@@ -240,17 +240,17 @@ class Reader:
     def forget(self, topic: int) -> None:
         """The topic was deleted and made again: begin at its beginning, and say so."""
         self._pad()
-        self._taken[topic] = []
+        self._taken.clear(topic)
         self._resets.append("epoch")
 
     def cut_back(self, topic: int, partition: int, offset: int, reason: str) -> None:
         """The log was cut off at ``offset``: what was taken beyond it is no more, and other records take its place."""
-        if self._entry(topic, partition) > offset:
-            self._set(topic, partition, offset)
+        if self._taken.entry(topic, partition) > offset:
+            self._taken.set(topic, partition, offset)
             self._resets.append(reason)
 
     def _catch_up_from(self, position: Position) -> None:
-        self._taken = [list(offsets) for offsets in position.offsets]
+        self._taken = Vector(position.offsets)
         self.live = False
         self.place = self._view.first
 
@@ -261,7 +261,7 @@ class Reader:
             due = self._view.end - self.place
             return self._view.events[-due].cut_before if due else self._tail.position
         self._pad()
-        return Position(self._tail.position.epochs, tuple(tuple(offsets) for offsets in self._taken))
+        return Position(self._tail.position.epochs, self._taken.offsets)
 
     @property
     def below(self) -> list[tuple[int, int]]:
@@ -271,30 +271,15 @@ class Reader:
     def _entries(self) -> Iterator[tuple[int, int, int]]:
         """Give (topic, partition, entry), for every partition that the vector or this replica knows."""
         self._pad()
-        for topic, offsets in enumerate(self._taken):
-            for partition, entry in enumerate(offsets):
-                yield topic, partition, entry
+        return iter(self._taken)
 
     def _pad(self) -> None:
         """Rule 4: a partition that the id did not know has entry 0; one that this replica does not know is kept."""
-        for topic in range(len(self._tail.topics)):
-            if topic == len(self._taken):
-                self._taken.append([])
-            offsets = self._taken[topic]
-            offsets += [0] * (self._tail.partitions(topic) - len(offsets))
-
-    def _entry(self, topic: int, partition: int) -> int:
-        offsets = self._taken[topic]
-        return offsets[partition] if partition < len(offsets) else 0
-
-    def _set(self, topic: int, partition: int, offset: int) -> None:
-        offsets = self._taken[topic]
-        offsets += [0] * (partition + 1 - len(offsets))
-        offsets[partition] = offset
+        self._taken.pad(map(self._tail.partitions, range(len(self._tail.topics))))
 
     def _move_to_cut(self) -> None:
         """Nothing is due: whatever lies between an entry and the replica's cut is not this session's."""
         for topic, partition, entry in self._entries():
             cut = self._tail.next_offset(topic, partition)
             if self._tail.floor(topic, partition) <= entry < cut:
-                self._taken[topic][partition] = cut
+                self._taken.set(topic, partition, cut)
