@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 SECRET = "a secret that is for tests, and for nothing else"
+EVENTS = "/v1/sessions/s/events"
+"""Where session ``s`` is read."""
 LEFT = {"type": "websocket.disconnect", "code": 1001}
 
 
@@ -67,6 +69,21 @@ async def ask(
     """Send one request and give the whole answer, so not for streams that go on."""
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=site) as client:
         return await client.request(method, path, headers=headers)
+
+
+def raw_scope(path: str, headers: Mapping[str, str], **more: Any) -> dict[str, Any]:
+    """Make what a server hands to the whole application."""
+    return {
+        "type": "http",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in {"host": "tailrace.test", **headers}.items()],
+        "subprotocols": [],
+        **more,
+    }
 
 
 class Front:

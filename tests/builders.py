@@ -70,12 +70,17 @@ class FakeOwner:
     def __init__(self) -> None:
         self.rests = 0
         self.failures: list[Exception] = []
+        self.deliveries: list[tuple[list[int], int, bool]] = []
+        """(offsets, bytes, live) of each write that was accepted."""
 
     def reset(self, position: Position, reason: str) -> bytes:
         return BODY.control("tailrace.reset", {"id": position.text(), "reason": reason})
 
     def caught_up(self, position: Position, replayed: int) -> bytes:
         return BODY.control("tailrace.live", {"id": position.text(), "replayed": replayed})
+
+    def accepted(self, events: Sequence[Event], size: int, *, live: bool) -> None:
+        self.deliveries.append(([event.offset for event in events], size, live))
 
     def at_rest(self) -> None:
         self.rests += 1

@@ -38,6 +38,7 @@ class FakeKafka:
         self.logs = {(name, partition): Log() for name, count in topics.items() for partition in range(count)}
         self.ids: dict[str, str | None] = dict.fromkeys(topics, "1")
         self.topic_troubles: dict[str, KafkaTrouble] = {}
+        self.policies: dict[str, str | KafkaTrouble] = dict.fromkeys(topics, "delete")
         self.cluster_trouble: KafkaTrouble | None = None
         self.down: set[int] = set()
         self.fetches: list[dict[Place, int]] = []
@@ -46,7 +47,7 @@ class FakeKafka:
         self.whens: list[int] = []
         """What was asked of `offsets`, and what happens at each such question."""
         self.on_offsets: Callable[[], None] = lambda: None
-        self.identities = 0
+        self.identities = self.policies_asked = 0
         self.closed = False
         self._grew = asyncio.Event()
 
@@ -142,6 +143,13 @@ class FakeKafka:
         if when == LATEST:
             return log.end_troubles.popleft() if log.end_troubles else log.end
         return log.start if when == EARLIEST else log.by_time
+
+    async def cleanup_policy(self, topic: str) -> str | KafkaTrouble:
+        await asyncio.sleep(0)
+        self.policies_asked += 1
+        if self.cluster_trouble is not None:
+            raise self.cluster_trouble
+        return self.policies[topic]
 
     async def close(self) -> None:
         await asyncio.sleep(0)

@@ -6,11 +6,11 @@ import time
 
 from tailrace import auth
 from tailrace.admission import Admission
-from tailrace.app import Service, connection_of, verifier_of
 from tailrace.config import load
 from tailrace.consumer import Consumer
 from tailrace.event import Decoder
 from tailrace.kafka import Kafka
+from tailrace.service import Service, connection_of, verifier_of
 from tailrace.subscription import Subscriptions, Terms
 from tailrace.tail import Tail
 from tailrace.timers import Wheel
@@ -38,6 +38,7 @@ def idle_service(*, draining: bool = False, **variables: str) -> Service:
         Consumer(kafka, tail, decoder, warmup_seconds=0),
         subscriptions,
         Admission(subscriptions, verifier_of(settings), allowed_origins=(), refreshed=_no_news),
+        subscriptions.metrics,
     )
 
 

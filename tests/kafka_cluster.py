@@ -1,6 +1,7 @@
 """A real Apache Kafka for the tests: one node on free loopback ports, started by ``deploy/kafka/run.py``.
 
-One per test session (the fixture ``kafka``). `kill` and a second `start` keep ports and log, as a crashed broker does.
+One per test session (the fixture ``kafka``). `kill` and a second `start` keep ports and log, as a crashed broker does;
+`move` in between gives it another address; `freeze` stops it where it stands.
 Where ``TEST_KAFKA_BOOTSTRAP`` names a broker (alone, node id 1), that one is used, and starting and stopping do
 nothing. What cannot be started fails, with the broker's own words. The kernel kills the broker when the tests' process
 ends, however it ends.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,9 +20,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined] # it re-exports them without saying so
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -57,8 +60,10 @@ listener.name.secure.scram-sha-256.sasl.jaas.config={scram} required;
 listener.name.secure.scram-sha-512.sasl.jaas.config={scram} required;
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
+log.cleaner.backoff.ms=100
 """
-"""A second listener with TLS and SASL. Who comes by the first may do all; `USER` only what `allow` grants."""
+"""A second listener with TLS and SASL. Who comes by the first may do all; `USER` only what `allow` grants. Compaction
+looks soon for something to do."""
 
 
 class KafkaCluster:
@@ -67,7 +72,7 @@ class KafkaCluster:
     def __init__(self) -> None:
         self._foreign = os.environ.get("TEST_KAFKA_BOOTSTRAP")
         self._folder = Path(tempfile.mkdtemp(prefix="tailrace-kafka-"))
-        self._ports = free_ports(3)
+        *self._ports, self._other_port = free_ports(4)
         self._process: subprocess.Popen[bytes] | None = None
         self.bootstrap = self._foreign or f"127.0.0.1:{self._ports[0]}"
         self.secure_bootstrap = f"127.0.0.1:{self._ports[2]}"
@@ -78,6 +83,11 @@ class KafkaCluster:
         """Whether it may be stopped, killed and started again."""
         return self._foreign is None
 
+    @property
+    def both_bootstraps(self) -> str:
+        """Where it is, and where it would be after `move`: what an operator writes who knows both."""
+        return f"{self.bootstrap},127.0.0.1:{self._other_port}"
+
     def start(self) -> None:
         """Start the broker, or start it again, on the same ports and log; returns when it answers."""
         if self._foreign:
@@ -85,6 +95,7 @@ class KafkaCluster:
         port, controller_port, _ = map(str, self._ports)
         options = ["--port", port, "--controller-port", controller_port, "--data", str(self._folder / "data")]
         options += ["--settings", str(self._secure_settings())]
+        options += ["--auto-create"]  # so that every test would notice a topic made by mere asking
         with self._log.open("wb") as log:
             command = [sys.executable, str(RUN), "--die-with", str(os.getpid()), *options]
             self._process = subprocess.Popen(
@@ -102,12 +113,37 @@ class KafkaCluster:
         info = ScramCredentialInfo(ScramMechanism[mechanism.replace("-", "_")], 4096)
         self._administer("alter_user_scram_credentials", [UserScramCredentialUpsertion(USER, info, PASSWORD.encode())])
 
-    def allow(self, topic: str, operation: str) -> None:
-        """Grant `USER` one operation (READ, DESCRIBE) on one topic."""
-        kind, pattern, permission = ResourceType.TOPIC, ResourcePatternType.LITERAL, AclPermissionType.ALLOW
+    def allow(self, name: str, operation: str, *, kind: str = "TOPIC") -> None:
+        """Grant `USER` one operation (READ, DESCRIBE) on one topic, or on one resource of another kind (GROUP)."""
+        what = (ResourceType[kind], name, ResourcePatternType.LITERAL)
         self._administer(
-            "create_acls", [AclBinding(kind, topic, pattern, f"User:{USER}", "*", AclOperation[operation], permission)]
+            "create_acls", [AclBinding(*what, f"User:{USER}", "*", AclOperation[operation], AclPermissionType.ALLOW)]
         )
+
+    def forbid(self, topic: str) -> None:
+        """Take back all that `allow` granted on one topic."""
+        what = (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL)
+        self._administer(
+            "delete_acls", [AclBindingFilter(*what, f"User:{USER}", "*", AclOperation.ANY, AclPermissionType.ANY)]
+        )
+
+    def committed(self, group: str) -> dict[tuple[str, int], int]:
+        """Give the offsets committed for a group, as Kafka's tools show them."""
+        admin = self._admin()
+        [future] = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)]).values()
+        try:
+            found = future.result(ADMIN_SECONDS).topic_partitions or []
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.COORDINATOR_LOAD_IN_PROGRESS:
+                return {}  # nobody has committed anything since the start
+            raise
+        return {(each.topic, each.partition): each.offset for each in found if each.error is None}
+
+    def members(self, group: str) -> list[Any]:
+        """Give the members of a group, as Kafka's tools show them."""
+        admin = self._admin()
+        [future] = admin.describe_consumer_groups([group]).values()
+        return list(future.result(ADMIN_SECONDS).members)
 
     def stop(self) -> None:
         """SIGTERM: an orderly end."""
@@ -125,6 +161,25 @@ class KafkaCluster:
             self._process.kill()
             self._process.wait()
         self._process = None
+
+    def move(self) -> None:
+        """Let the next `start` be at another address, with the same log; `bootstrap` follows. Twice is back."""
+        self._ports[0], self._other_port = self._other_port, self._ports[0]
+        self.bootstrap = f"127.0.0.1:{self._ports[0]}"
+
+    def freeze(self) -> None:
+        """SIGSTOP: it answers nobody, and its connections stay open."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT, after `freeze`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def answers(self) -> bool:
+        """Whether it runs and takes connections."""
+        return self._foreign is not None or (self._process is not None and accepts(self._ports[0]))
 
     def close(self) -> None:
         """End the broker and remove its log."""
@@ -151,6 +206,14 @@ class KafkaCluster:
     def delete_records(self, topic: str, partition: int, before: int) -> None:
         """Move the log's start to the offset ``before``, as retention does."""
         self._administer("delete_records", [TopicPartition(topic, partition, before)])
+
+    def exists(self, topic: str) -> bool:
+        """Whether the broker shows the topic."""
+        return topic in self._admin().list_topics(timeout=ADMIN_SECONDS).topics
+
+    def segment(self, topic: str, partition: int) -> Path:
+        """Give the file that holds the partition's first records, for tests that damage it."""
+        return self._folder / "data" / "log" / f"{topic}-{partition}" / f"{0:020}.log"
 
     def producer(self, **config: Any) -> Producer:
         """A producer; configuration keys with ``_`` for ``.``. It chooses partitions as Java's does."""

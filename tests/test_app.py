@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from confluent_kafka import Producer
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from asgi import LEFT, SECRET, Exchange, ask, bearer, token
+from asgi import EVENTS, LEFT, SECRET, Exchange, ask, bearer, raw_scope, token
 from builders import DECODER, FakeRecord, append
 from fake_kafka import FakeKafka
 from tailrace.admission import Admission
-from tailrace.app import CONTRACTS, Service, admin_app, connection_of, public_app, running, verifier_of
+from tailrace.app import CONTRACTS, admin_app, public_app
 from tailrace.auth import Verifier
 from tailrace.config import load
 from tailrace.consumer import Consumer
-from tailrace.dev import MAX_WAIT_MS, EmbeddedBroker
 from tailrace.errors import ComeBack, TooManyConnections
 from tailrace.kafka import KafkaConnection
+from tailrace.service import Service, connection_of, verifier_of
 from tailrace.subscription import Subscriptions, Terms
 from tailrace.tail import Tail
 from tailrace.timers import Wheel
 
 ORIGIN = "https://app.test"
-EVENTS = "/v1/sessions/s/events"
 VARIABLES = {"TAILRACE_KAFKA_TOPICS": "t", "TAILRACE_JWT_SECRET": SECRET}
 
 
@@ -62,26 +59,11 @@ def service(waits: Waits | None = None, **variables: str) -> Service:
         allowed_origins=settings.allowed_origins,
         refreshed=consumer.refreshed,
     )
-    return Service(settings, tail, consumer, subscriptions, admission)
+    return Service(settings, tail, consumer, subscriptions, admission, subscriptions.metrics)
 
 
 async def public(path: str, *, of: Service | None = None, **about: Any) -> httpx.Response:
     return await ask(public_app(of or service()), path, **about)
-
-
-def raw_scope(path: str, headers: Mapping[str, str], **more: Any) -> dict[str, Any]:
-    """Make what a server hands to the whole application."""
-    return {
-        "type": "http",
-        "method": "GET",
-        "scheme": "http",
-        "path": path,
-        "root_path": "",
-        "query_string": b"",
-        "headers": [(name.encode(), value.encode()) for name, value in {"host": "tailrace.test", **headers}.items()],
-        "subprotocols": [],
-        **more,
-    }
 
 
 # Routes ------------------------------------------------------------------------------------------------------------
@@ -366,30 +348,3 @@ def test_the_settings_say_how_to_reach_kafka(tmp_path: Path) -> None:
         ssl_key_file=str(files["KEY"]),
     )
     assert expected == connection_of(load(environ, Path("/dev/null")))
-
-
-async def test_running_reads_kafka_and_leaves_nothing_behind() -> None:
-    """The whole of it, over the embedded broker: a record becomes an event of a subscriber."""
-    before = asyncio.all_tasks()
-    with EmbeddedBroker() as broker:
-        broker.create_topic("t", 1)
-        environ = {**VARIABLES, "TAILRACE_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap}
-        exchange = Exchange()
-        async with running(load(environ, Path("/dev/null")), idle_wait_ms=MAX_WAIT_MS) as one:
-            async with asyncio.timeout(20):
-                while one.consumer.waiting:  # noqa: ASYNC110  nobody tells
-                    await asyncio.sleep(0.01)
-            app = public_app(one)
-            stream = asyncio.create_task(app(raw_scope(EVENTS, bearer()), exchange.receive, exchange.send))
-            await exchange.until(lambda: "ready" in exchange.body)
-            _produce(broker.bootstrap, b"from kafka")
-            await exchange.until(lambda: "data: from kafka" in exchange.body)
-            exchange.say({"type": "http.disconnect"})
-            await stream
-    assert before == asyncio.all_tasks()
-
-
-def _produce(bootstrap: str, value: bytes) -> None:
-    producer = Producer({"bootstrap.servers": bootstrap, "log_level": 2})
-    producer.produce("t", value, key=b"s")
-    producer.flush(10)

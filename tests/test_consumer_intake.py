@@ -7,15 +7,18 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from builders import DECODER, FakeRecord, attached, make_reader, make_tail
+from prometheus_client.parser import text_string_to_metric_families
+
+from builders import DECODER, EPOCH, FakeRecord, attached, make_reader, make_tail
 from tailrace.consumer import Intake
+from tailrace.consumer.intake import Batch
 from tailrace.kafka import NotLeader, Stretch
+from tailrace.metrics import Metrics
 from tailrace.tail import Tail
 
 if TYPE_CHECKING:
     import pytest
 
-    from tailrace.consumer.intake import Batch
     from tailrace.errors import KafkaTrouble
 
 PLACE = ("t", 0)
@@ -27,7 +30,7 @@ def stretch(*records: FakeRecord, next_offset: int, partition: int = 0, trouble:
 
 def batch(*stretches: Stretch, asked: Mapping[tuple[str, int], int] | None = None) -> Batch:
     """Make a batch; by default every partition was asked from offset 0."""
-    return asked or {(each.topic, each.partition): 0 for each in stretches}, stretches
+    return Batch((EPOCH,), asked or {(each.topic, each.partition): 0 for each in stretches}, stretches)
 
 
 async def batches(*given: Batch) -> AsyncIterator[Batch]:
@@ -35,9 +38,19 @@ async def batches(*given: Batch) -> AsyncIterator[Batch]:
         yield each
 
 
-def intake(tail: Tail, clock: Sequence[float] = ()) -> Intake:
+def intake(tail: Tail, clock: Sequence[float] = (), metrics: Metrics | None = None) -> Intake:
     """Make an intake; its clock gives ``clock``, one time after the other."""
-    return Intake(tail, DECODER, iter(clock).__next__)
+    return Intake(tail, DECODER, iter(clock).__next__, metrics=metrics)
+
+
+def left_out(metrics: Metrics) -> dict[str, int]:
+    """Give how many records were left out, by reason."""
+    name = "tailrace_unaddressed_records_total"
+    samples = (sample for sample in text_string_to_metric_families(metrics.render()[0].decode()))
+    counts = {
+        each.labels["reason"]: int(each.value) for family in samples for each in family.samples if each.name == name
+    }
+    return {reason: count for reason, count in counts.items() if count}
 
 
 class Witness:
@@ -68,7 +81,7 @@ async def test_a_batch_is_appended_whole_before_anyone_is_served() -> None:
 async def test_the_next_batch_waits_until_everyone_was_served() -> None:
     """Otherwise a tail at its bound evicts what nobody had the chance to take."""
     tail = Tail(["t"], 1 << 20, clock=iter(range(1000)).__next__)  # every slice is used up: a pause after each reader
-    tail.learn(0, "9f3a2c1d", 1)
+    tail.learn(0, EPOCH, 1)
     wires = [attached(make_reader(tail)) for _ in range(3)]
     seen: list[int] = []
 
@@ -83,7 +96,7 @@ async def test_the_next_batch_waits_until_everyone_was_served() -> None:
 async def test_several_leaders_take_turns() -> None:
     """While readers are served after one leader's batch, no other leader's batch is appended."""
     tail = Tail(["t"], 1 << 20, clock=iter(range(1000)).__next__)
-    tail.learn(0, "9f3a2c1d", 2)
+    tail.learn(0, EPOCH, 2)
     wires = [attached(make_reader(tail)) for _ in range(3)]
     one = intake(tail)
     first = batch(stretch(FakeRecord(0), next_offset=1))
@@ -101,6 +114,16 @@ async def test_a_stretch_that_was_not_asked_from_here_is_dropped() -> None:
     assert (0, 0, []) == (tail.next_offset(0, 0), tail.events, told)
 
 
+async def test_a_stretch_of_the_topic_that_was_here_before_is_dropped() -> None:
+    """It was made again while the fetch was under way: both begin at 0, and only the epoch tells them apart."""
+    tail = make_tail()
+    tail.learn(0, "00000002", 1)
+    told: list[Stretch] = []
+    one = Intake(tail, DECODER, iter(()).__next__, told.append)
+    await one.consume(batches(batch(stretch(FakeRecord(0), next_offset=1))))
+    assert (0, 0, []) == (tail.next_offset(0, 0), tail.events, told)
+
+
 async def test_markers_and_compacted_records_move_the_next_offset() -> None:
     """What is no event is passed all the same."""
     tail = make_tail()
@@ -114,22 +137,24 @@ async def test_a_record_without_a_session_is_counted_and_passed() -> None:
     """The records around it are delivered, and the next offset is beyond it."""
     tail = make_tail()
     wire = attached(make_reader(tail))
-    one = intake(tail, [1.0])
+    metrics = Metrics()
+    one = intake(tail, [1.0], metrics)
     given = stretch(FakeRecord(0), FakeRecord(1, key=None), FakeRecord(2), next_offset=3)
     await one.consume(batches(batch(given)))
-    assert ({"no_session": 1}, 3, 2) == (one.unaddressed, tail.next_offset(0, 0), wire.text.count("data: v"))
+    assert ({"no_session": 1}, 3, 2) == (left_out(metrics), tail.next_offset(0, 0), wire.text.count("data: v"))
 
 
 async def test_a_record_without_a_session_is_told_once_a_minute_and_reason(caplog: pytest.LogCaptureFixture) -> None:
     """A producer that forgets the key does not write as much log as data; another mistake is told beside it."""
     caplog.set_level(logging.WARNING, "tailrace")
-    one = intake(make_tail(), [100.0, 130.0, 131.0, 160.0])
+    metrics = Metrics()
+    one = intake(make_tail(), [100.0, 130.0, 131.0, 160.0], metrics)
     bad = [FakeRecord(0, key=None), FakeRecord(1, key=None), FakeRecord(2, key=b"\xff"), FakeRecord(3, key=None)]
     await one.consume(batches(batch(stretch(*bad, next_offset=4))))
     sentence = "left out a record without a session ({}): topic t, partition 0, offset {}"
     expected = [sentence.format(*each) for each in (("no_session", 0), ("session_not_utf8", 2), ("no_session", 3))]
     assert expected == caplog.messages
-    assert {"no_session": 3, "session_not_utf8": 1} == one.unaddressed
+    assert {"no_session": 3, "session_not_utf8": 1} == left_out(metrics)
 
 
 async def test_the_troubled_stretch_is_told_after_it_was_appended() -> None:

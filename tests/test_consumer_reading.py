@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from tailrace.kafka import (
     LATEST,
     BrokerUnavailable,
     CorruptBatch,
+    Identity,
     NotAuthorized,
     NotLeader,
     OffsetOutOfRange,
@@ -60,7 +62,7 @@ class Reading:
 
 
 @asynccontextmanager
-async def reading(kafka: FakeKafka, **options: int) -> AsyncIterator[Reading]:
+async def reading(kafka: FakeKafka, **options: Any) -> AsyncIterator[Reading]:
     """Consume until the end of the block; then nothing is left of it."""
     before = asyncio.all_tasks()
     with leaping() as loop:
@@ -281,6 +283,21 @@ async def test_a_batch_that_cannot_be_read_is_jumped_over_after_three_tries(capl
     assert [f"jumping from 0 to 2: {corrupt}"] == caplog.messages
 
 
+async def test_the_tries_of_one_batch_are_not_counted_for_another() -> None:
+    """Nor are those of a batch that was read in between."""
+    async with reading(FakeKafka(t=1)) as it:
+        await it.warm()
+        wire = it.subscribed()
+        for first, tries in ((0, 2), (1, 2), (0, 2)):
+            it.kafka.logs[FIRST].troubles += [CorruptBatch(*FIRST, first, first + 1, "cut")] * tries
+        it.kafka.logs[FIRST].troubles += [None, CorruptBatch(*FIRST, 1, 2, "cut"), None]
+        it.kafka.produce(FIRST, b"good")
+        await it.reached(FIRST, 1)
+        it.kafka.produce(FIRST, b"better")
+        await it.reached(FIRST, 2)
+        assert ["good", "better"] == data(wire)
+
+
 async def test_a_batch_that_can_be_read_at_the_second_try_is_delivered() -> None:
     """A damaged answer is no damaged log."""
     async with reading(FakeKafka(t=1)) as it:
@@ -388,6 +405,63 @@ async def test_a_partition_astray_in_a_topic_made_again_is_not_sent_to_its_old_s
         it.kafka.produce(FIRST, b"v")
         await it.reached(FIRST, 1)
         assert ['"reason":"epoch"' in data(wire)[0], "v"] == [True, *data(wire)[1:]]
+
+
+class SlowToTell(FakeKafka):
+    """A cluster whose identity takes its time."""
+
+    async def identity(self) -> Identity:
+        await asyncio.sleep(3)
+        return await super().identity()
+
+
+@pytest.mark.parametrize("new", [[b"d"], [b"d", b"e", b"f", b"g"]], ids=["shorter", "longer"])
+async def test_a_log_that_is_not_what_it_was_waits_for_a_fresh_identity(new: list[bytes]) -> None:
+    """A topic made again ends before the next offset, or goes on there with other records: nothing of it is told, nor
+    a truncation, before it is known to be another topic."""
+    async with reading(SlowToTell(t=1)) as it:
+        it.kafka.produce(FIRST, b"a", b"b", b"c")
+        await it.warm()
+        wire = it.subscribed()
+        it.kafka.make_again("t", "2", 1)
+        it.kafka.logs[FIRST].troubles += [UnknownTopic(*FIRST)] if len(new) > 3 else []
+        it.kafka.produce(FIRST, *new)
+        await until(lambda: new[-1].decode() in data(wire))
+        assert [True, *map(bytes.decode, new)] == ['"reason":"epoch"' in data(wire)[0], *data(wire)[1:]]
+
+
+async def test_a_topic_deleted_during_the_warm_up_holds_up_nobody() -> None:
+    """The service is ready for the others, and says what is missing."""
+    kafka = FakeKafka(t=1, u=1)
+    kafka.produce(FIRST, b"v")
+    kafka.logs[FIRST].troubles += [NotLeader(*FIRST)] * 1000
+    async with reading(kafka) as it:
+        await until(lambda: "t/0: reading what came before the start" in it.consumer.waiting)
+        kafka.topic_troubles["t"] = UnknownTopic("t")
+        await it.warm()
+        assert ["topic t does not exist"] == it.consumer.degraded
+
+
+async def test_a_log_cut_off_during_the_warm_up_is_warm_at_its_new_end() -> None:
+    """The end that was told at first will perhaps never come."""
+    kafka = FakeKafka(t=1)
+    kafka.produce(FIRST, *[b"v"] * 9)
+    kafka.logs[FIRST].troubles.append(NotLeader(*FIRST))
+    async with reading(kafka) as it:
+        await until(lambda: "t/0: reading what came before the start" in it.consumer.waiting)
+        kafka.truncate(FIRST, 5)
+        await it.warm()
+        assert 5 == it.next_offset(FIRST)
+
+
+async def test_continuity_is_known_before_it_is_warm() -> None:
+    """No client is told that all is complete before the topics were asked about."""
+    kafka = FakeKafka(t=1)
+    kafka.policies["t"] = "compact,delete"
+    async with reading(kafka) as it:
+        assert "complete" == it.consumer.continuity
+        await it.warm()
+        assert "compacted" == it.consumer.continuity
 
 
 async def test_a_cluster_that_does_not_answer_is_said_before_and_after_the_start() -> None:

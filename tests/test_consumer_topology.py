@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from builders import make_reader
-from tailrace.consumer.topology import Topology
+from tailrace.consumer.topology import BELIEVED_AT, Topology
 from tailrace.kafka import Identity, NotAuthorized, NotLeader, TopicIdentity, UnknownTopic
 from tailrace.position import NO_TOPIC, epoch_of
 from tailrace.tail import Tail
@@ -47,10 +47,29 @@ def test_a_partition_added_later_is_read_from_its_beginning() -> None:
 def test_a_topic_made_after_the_start_is_read_from_its_beginning() -> None:
     """It was known not to exist: all that it holds is later."""
     tail, topology = make()
-    assert [] == topology.take_up(identity(missing()))
+    for _ in range(BELIEVED_AT):
+        assert [] == topology.take_up(identity(missing()))
     assert (NO_TOPIC, []) == (tail.position.epochs[0], topology.unmet)
     assert [] == topology.take_up(identity(topic(1)))
     assert ((0,),) == tail.position.offsets
+
+
+def test_one_answer_that_a_topic_does_not_exist_is_not_believed() -> None:
+    """A broker that has just started may not know it yet: it is no new topic then, and its end must be asked for."""
+    _, topology = make()
+    topology.take_up(identity(missing()))
+    assert ([str(NEVER)], False) == (topology.unmet, topology.is_gone("t"))
+    assert [("t", 0)] == topology.take_up(identity(topic(1)))
+
+
+def test_a_topic_is_gone_when_answers_in_a_row_say_so() -> None:
+    """What lies between two such answers takes the first one back."""
+    _, topology = make()
+    seen = []
+    for said in (missing(), topic(1), missing(), missing(), topic(1)):
+        topology.take_up(identity(said))
+        seen.append(topology.is_gone("t"))
+    assert [False, False, False, True, False] == seen
 
 
 def test_a_topic_of_which_nothing_is_known_is_no_new_topic() -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from fake_kafka import FakeKafka, Log
-from tailrace.consumer.topology import Topology
+from tailrace.consumer.topology import BELIEVED_AT, Topology
 from tailrace.consumer.warmup import LEAST_EVENT_BYTES, LEAST_RECORDS, Warmup
-from tailrace.kafka import EARLIEST, LATEST, NotLeader
+from tailrace.errors import KafkaTrouble
+from tailrace.kafka import EARLIEST, LATEST, NotLeader, Stretch, UnknownTopic
 from tailrace.tail import Tail
 
 END = 100_000
@@ -25,11 +28,21 @@ async def begun_at(log: Log, *, max_bytes: int = 1 << 30) -> int:
 
 async def met(kafka: FakeKafka, max_bytes: int = 1 << 30) -> tuple[Tail, Warmup]:
     """Take up the first identity."""
+    tail, _, warmup = await met_with_topology(kafka, max_bytes)
+    return tail, warmup
+
+
+async def met_with_topology(kafka: FakeKafka, max_bytes: int = 1 << 30) -> tuple[Tail, Topology, Warmup]:
+    """Take up the first identity, and go on with the next ones."""
     tail = Tail(sorted(kafka.ids), max_bytes)
     topology = Topology(tail)
     warmup = Warmup(tail, topology, seconds=30)
     warmup.expect(topology.take_up(await kafka.identity()))
-    return tail, warmup
+    return tail, topology, warmup
+
+
+def stretch(next_offset: int, high_watermark: int, last_stable: int, trouble: KafkaTrouble | None = None) -> Stretch:
+    return Stretch(*PLACE, (), next_offset, 0, high_watermark, last_stable, trouble)
 
 
 async def test_it_begins_so_many_seconds_back() -> None:
@@ -132,3 +145,40 @@ async def test_a_topic_made_again_during_the_warm_up_is_not_waited_for() -> None
     await warmup.begin(kafka, 1, [PLACE])
     tail.learn(0, "00000002", 1)
     assert [] == warmup.waiting
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_topic_deleted_during_the_warm_up_is_not_waited_for(begun: bool) -> None:
+    """Nobody knows whether it will ever be there again; the others must be served."""
+    kafka = FakeKafka(t=1)
+    kafka.produce(PLACE, b"v")
+    _, topology, warmup = await met_with_topology(kafka)
+    if begun:
+        await warmup.begin(kafka, 1, [PLACE])
+    kafka.topic_troubles["t"] = UnknownTopic("t")
+    waiting = []
+    for _ in range(BELIEVED_AT):
+        topology.take_up(await kafka.identity())
+        waiting.append(len(warmup.waiting))
+    assert [1, 0] == waiting
+
+
+@pytest.mark.parametrize(
+    "seen, expected",
+    [
+        (stretch(5, high_watermark=9, last_stable=5), 0),
+        (stretch(5, high_watermark=5, last_stable=-1), 0),
+        (stretch(5, high_watermark=9, last_stable=9), 1),
+        (stretch(5, high_watermark=-1, last_stable=-1, trouble=NotLeader(*PLACE)), 1),
+        (stretch(5, high_watermark=-1, last_stable=-1), 1),
+    ],
+    ids=["the end of what is committed", "the end", "not at the end", "trouble", "a broker that does not say"],
+)
+async def test_a_partition_with_nothing_more_to_give_is_warm(seen: Stretch, expected: int) -> None:
+    """Its end may lie lower than it was told: the log was cut off after the question."""
+    kafka = FakeKafka(t=1)
+    kafka.logs[PLACE].end = 7
+    _, warmup = await met(kafka)
+    await warmup.begin(kafka, 1, [PLACE])
+    warmup.note(seen)
+    assert expected == len(warmup.waiting)

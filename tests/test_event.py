@@ -12,6 +12,7 @@ import pytest
 from builders import EPOCH, FakeRecord
 from tailrace.encoding import FORMATS, Framing
 from tailrace.event import (
+    Trace,
     MAX_SESSION_CHARACTERS,
     MAX_TYPE_CHARACTERS,
     Arrival,
@@ -276,3 +277,15 @@ def test_arrival_is_charged_once() -> None:
     decoder = Decoder(session_header=None, encoding="text", max_event_bytes=100)
     sizes = [decoder.decode(FakeRecord(number), stretch).size for number in range(3)]
     assert (sizes[0] > sizes[1], sizes[1]) == (True, sizes[2])
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [([("traceparent", b"00-1-2-01")], Trace(1, 2)), ([], None), ([("traceparent", None)], None)],
+    ids=["sampled", "none", "null"],
+)
+def test_trace_is_the_producers(headers: Headers, expected: Trace | None) -> None:
+    """What reads the header is handed in; without it no header is read."""
+    record = FakeRecord(0, headers=headers)
+    reading = Decoder(session_header=None, encoding="text", max_event_bytes=9, trace_of=lambda _: Trace(1, 2))
+    assert (reading.decode(record, arrival()).trace, decode(record).trace) == (expected, None)

@@ -7,6 +7,7 @@ from starlette.applications import Starlette
 
 from asgi import ask
 from tailrace import health
+from tailrace.metrics import Metrics
 
 WAITS, TROUBLES = ["t/0: its end is not known yet"], ["the broker k:9092 cannot be reached: refused"]
 
@@ -31,9 +32,10 @@ async def test_ready_is_ready() -> None:
 
 
 async def test_not_warm_yet_says_what_it_waits_for() -> None:
-    """In sentences that an operator can act on."""
-    answer = await ask(probes(waiting=WAITS, degraded=TROUBLES), "/readyz")
-    assert (503, {"status": "waiting", "waiting_for": WAITS}) == (answer.status_code, answer.json())
+    """In sentences that an operator can act on, and with what may be the cause; nothing is said twice."""
+    answer = await ask(probes(waiting=WAITS, degraded=[*WAITS, *TROUBLES]), "/readyz")
+    expected = {"status": "waiting", "waiting_for": WAITS, "troubles": TROUBLES}
+    assert (503, expected) == (answer.status_code, answer.json())
 
 
 async def test_an_outage_degrades_and_leaves_it_ready() -> None:
@@ -46,3 +48,12 @@ async def test_a_drain_is_not_ready_whatever_else() -> None:
     """No new client may be sent here."""
     answer = await ask(probes(waiting=WAITS, degraded=TROUBLES, draining=True), "/readyz")
     assert (503, {"status": "draining"}) == (answer.status_code, answer.json())
+
+
+async def test_a_scrape_gets_the_text_and_its_type() -> None:
+    """Fresh each time: no cache may answer in its place."""
+    metrics = Metrics({"tailrace_tail_bytes": lambda: 7})
+    answer = await ask(Starlette(routes=[health.metrics_route(metrics)]), "/metrics")
+    assert (200, "text/plain; version=1.0.0; charset=utf-8") == (answer.status_code, answer.headers["content-type"])
+    assert "no-store" == answer.headers["cache-control"]
+    assert "tailrace_tail_bytes 7.0" in answer.text.splitlines()

@@ -75,19 +75,20 @@ def test_auto_is_text_at_a_terminal(monkeypatch: pytest.MonkeyPatch, stderr: io.
             "debug",
             [
                 *("tailrace debug", "tailrace info", "hypercorn debug", "hypercorn warning"),
-                *("aiokafka debug", "aiokafka error", "aiokafka critical", "asyncio warning"),
+                *("aiokafka debug", "aiokafka error", "aiokafka critical", "asyncio warning", "opentelemetry error"),
             ],
         ),
         ("error", ["hypercorn warning", "aiokafka critical", "asyncio warning"]),
     ],
 )
 def test_who_may_speak(monkeypatch: pytest.MonkeyPatch, level: str, expected: list[str]) -> None:
-    """The level is tailrace's own; libraries warn, and aiokafka's flood in an outage is for debugging."""
+    """The level is tailrace's own; libraries warn, and the floods of some in an outage are for debugging."""
     stderr = configured(monkeypatch, level, "json", io.StringIO())
     for name in ("tailrace debug", "tailrace info", "hypercorn debug", "hypercorn warning"):
         _say(name)
     for name in ("aiokafka debug", "aiokafka error", "aiokafka critical", "asyncio info", "asyncio warning"):
         _say(name)
+    _say("opentelemetry error")
     assert expected == [json.loads(line)["message"] for line in stderr.getvalue().splitlines()]
 
 
@@ -97,6 +98,28 @@ def test_configuring_again_replaces(monkeypatch: pytest.MonkeyPatch) -> None:
     stderr = configured(monkeypatch, "info", "text", io.StringIO())
     logging.getLogger("tailrace").info("once")
     assert stderr.getvalue().count("once") == 1
+
+
+def seldom(*times: float) -> log.Seldom:
+    """Make one whose clock gives ``times``, one after the other."""
+    return log.Seldom(logging.getLogger("tailrace.consumer"), iter(times).__next__)
+
+
+def test_the_first_of_a_reason_is_told_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Whenever the clock began: an operator sees it when it begins; another reason is another matter."""
+    often = seldom(0, 1)
+    often.log(logging.WARNING, "no_session", "offset %d", 7)
+    often.log(logging.WARNING, "session_illegal", "offset %d", 8)
+    assert [line.getMessage() for line in caplog.records] == ["offset 7", "offset 8"]
+
+
+def test_more_of_a_reason_are_counted_and_told_after_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """So a flood of bad records is two lines, not as much log as data, and the second says how many there were."""
+    often = seldom(1000, 1001, 1059.9, 1060, 1120)
+    for offset in range(5):
+        often.log(logging.WARNING, "no_session", "offset %d", offset)
+    told = [(line.getMessage(), vars(line)["reason"], vars(line)["left_out"]) for line in caplog.records]
+    assert told == [("offset 0", "no_session", 0), ("offset 3", "no_session", 2), ("offset 4", "no_session", 0)]
 
 
 def _say(what: str) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace.errors import BadRequest
-from tailrace.position import MAX_ID_BYTES, NO_TOPIC, EventId, MalformedId, Position, epoch_of, parse
+from tailrace.position import Vector, MAX_ID_BYTES, NO_TOPIC, EventId, MalformedId, Position, epoch_of, parse
 
 A, B = "9f3a2c1d", "00c0ffee"
 HUGE = 2**63 - 1
@@ -146,3 +146,15 @@ def test_each_part_of_the_identity_makes_another_epoch() -> None:
     """Another cluster, another name, a topic made again, and brokers without topic ids all differ."""
     names = [("c", "t", "i"), ("d", "t", "i"), ("c", "u", "i"), ("c", "t", "j"), ("c", "t", None), ("c", "ti", "")]
     assert len({epoch_of(*name) for name in names}) == len(names)
+
+
+def test_a_vector_keeps_what_it_is_given() -> None:
+    """Entries that are missing are 0, padding takes none away, and a topic may begin anew."""
+    vector = Vector([[1]])
+    vector.set(0, 2, 7)
+    vector.pad([2, 1])
+    assert vector.offsets == ((1, 0, 7), (0,))
+    assert [vector.entry(0, 2), vector.entry(0, 9)] == [7, 0]
+    assert list(vector) == [(0, 0, 1), (0, 1, 0), (0, 2, 7), (1, 0, 0)]
+    vector.clear(0)
+    assert list(vector) == [(1, 0, 0)]

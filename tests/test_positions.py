@@ -21,8 +21,9 @@ from builders import BODY, DECODER, EPOCH, Block, FakeOwner, FakeRecord
 from tailrace.event import Event
 from tailrace.position import Position, Vector, parse
 from tailrace.reader import Reader
-from tailrace.tail import VIEW_BYTES, Tail
+from tailrace.tail import Tail
 from tailrace.timers import Wheel
+from tailrace.view import VIEW_BYTES
 
 SESSIONS = ["a", "b", "c"]
 
@@ -202,7 +203,7 @@ def _client_moves(rng: random.Random, client: Client, replicas: list[Replica], r
         client.receive(Block(client.reader.position.text(), "position", ""))
     else:
         for _ in range(rng.randint(1, 4)):
-            blocks = Block.all(client.reader.take(BODY, 1).decode())
+            blocks = Block.all(client.reader.take(BODY, 1)[1].decode())
             for number, block in enumerate(blocks):
                 client.receive(block)
                 if number + 1 < len(blocks) and rng.random() < 0.1:
@@ -236,7 +237,7 @@ def _everyone_catches_up(log: Log, replica: Replica, clients: list[Client], rule
         _connect(client, replica, rules)
         assert client.reader is not None
         while not client.reader.live:
-            for block in Block.all(client.reader.take(BODY, 1).decode()):
+            for block in Block.all(client.reader.take(BODY, 1)[1].decode()):
                 client.receive(block)
         for partition, records in enumerate(client.log.partitions):
             assert client.lost(partition, len(records)) == []

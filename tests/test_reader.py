@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import BODY, EPOCH, Block, FakeOwner, FakeRecord, ListWire, append, make_tail
+from builders import BODY, EPOCH, Block, FakeOwner, FakeRecord, ListWire, append, attached, make_reader, make_tail
 from tailrace.encoding import FORMATS, Framing
 from tailrace.position import NO_TOPIC, Position, parse
 from tailrace.reader import MAX_FLUSH_BYTES, Reader
@@ -228,7 +228,7 @@ def test_each_framing_has_bytes_of_its_own() -> None:
     tail = make_tail()
     readers = [Reader(tail, "s", None, FakeOwner(), Wheel()) for _ in Framing]
     [event] = append(tail, *records(0))
-    taken = [reader.take(FORMATS[framing], 1) for reader, framing in zip(readers, Framing, strict=True)]
+    taken = [reader.take(FORMATS[framing], 1)[1] for reader, framing in zip(readers, Framing, strict=True)]
     assert taken == [event.body, event.chunks, event.frames]
 
 
@@ -653,3 +653,55 @@ def test_who_is_below_the_floor_has_something_to_come() -> None:
     append(tail, *records(0))
     evict_all(tail)
     assert not Client(tail, [[0]]).reader.has_nothing_to_come()
+
+
+# What was accepted.
+
+
+def test_owner_hears_what_the_wire_accepted() -> None:
+    """Events and bytes of one write, and whether they were live."""
+    tail = make_tail()
+    reader = make_reader(tail)
+    wire = attached(reader)
+    append(tail, FakeRecord(0), FakeRecord(1))
+    reader.flush()
+    assert owner_of(reader).deliveries == [([0, 1], len(wire.written[0]), True)]
+
+
+def test_history_is_told_apart() -> None:
+    """How old an event was means nothing where a client was away."""
+    tail = make_tail()
+    append(tail, FakeRecord(0))
+    reader = make_reader(tail, [[0]])
+    wire = attached(reader)
+    reader.flush()
+    assert owner_of(reader).deliveries == [([0], len(wire.written[0]), False)]
+
+
+def test_a_full_wire_accepts_when_it_is_below_its_mark() -> None:
+    """A write that fills the wire counts only once it can be written to again."""
+    tail = make_tail()
+    reader = make_reader(tail)
+    wire = FillingWire()
+    reader.attach(wire, BODY, lambda callback: callback())
+    append(tail, FakeRecord(0))
+    reader.flush()
+    assert owner_of(reader).deliveries == []
+    wire.open = True
+    wire.on_writable()
+    assert owner_of(reader).deliveries == [([0], len(wire.written[0]), True)]
+
+
+class FillingWire(ListWire):
+    """A wire that is full after each write."""
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.open = False
+
+
+def owner_of(reader: Reader) -> FakeOwner:
+    """Give the owner that takes notes."""
+    owner = reader._owner
+    assert isinstance(owner, FakeOwner)
+    return owner

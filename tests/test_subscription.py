@@ -15,15 +15,30 @@ from leaping import leaping
 from tailrace.auth import MAX_STREAM_SECONDS, Principal
 from tailrace.encoding import Framing
 from tailrace.errors import BadMessage, ComeBack, Draining, Forbidden, GoingAway, Refused, TooManyConnections
+from tailrace.event import Event, Trace
 from tailrace.resume import Start
 from tailrace.subscription import Subscription, Subscriptions, Terms
 from tailrace.subscription.everyone import POSITIONS_PER_TURN
 from tailrace.subscription.one import REFRESH_NOTICE_SECONDS
 from tailrace.tail import Tail
 from tailrace.timers import Wheel
+from tailrace.tracing import Tracing
 
 LIVE = Start(None)
 TERMS = Terms(heartbeat_seconds=15, send_timeout_seconds=10, max_connections=4, max_connections_per_subject=2)
+
+
+class RecordedTracing(Tracing):
+    """Writes down what it is told of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enabled = True
+        self.deliveries: list[tuple[int, str, str, int]] = []
+
+    def delivered(self, event: Event, *, transport: str, request_id: str, handed_ns: int, accepted_ns: int) -> None:
+        assert handed_ns <= accepted_ns
+        self.deliveries.append((event.offset, transport, request_id, handed_ns))
 
 
 class House:
@@ -32,7 +47,15 @@ class House:
     def __init__(self, tail: Tail | None = None, terms: Terms = TERMS, waiting: Sequence[str] = ()) -> None:
         self.tail = tail or make_tail()
         self.wheel = Wheel()
-        self.hub = Subscriptions(self.tail, self.wheel, terms, lambda: list(waiting), lambda: 1000.0 + self.wheel.now)
+        self.tracing = RecordedTracing()
+        self.hub = Subscriptions(
+            self.tail,
+            self.wheel,
+            terms,
+            lambda: list(waiting),
+            clock=lambda: 1000.0 + self.wheel.now,
+            tracing=self.tracing,
+        )
 
     def admit(
         self, start: Start = LIVE, *, subject: str = "ada", session: str = "s", lives: float = 600
@@ -530,3 +553,83 @@ async def test_while_it_drains_nobody_is_admitted() -> None:
     house = House()
     await house.hub.drain(5)
     assert Draining is type(refusal(house))
+
+
+# What an operator sees -------------------------------------------------------------------------------------------
+
+
+def lines(house: House, name: str) -> list[str]:
+    """Give the samples of a metric that are not 0."""
+    text = house.hub.metrics.render()[0].decode().splitlines()
+    return [line.removeprefix(name) for line in text if line.startswith(name) and not line.endswith(" 0.0")]
+
+
+async def test_deliveries_are_counted_by_transport() -> None:
+    """Events and bytes of each write that a wire accepted."""
+    house = House()
+    _, sse = house.opened()
+    house.opened(wire=FramesWire())
+    house.produce(FakeRecord(0), FakeRecord(1))
+    assert ['{transport="sse"} 2.0', '{transport="websocket"} 2.0'] == lines(house, "tailrace_delivered_events_total")
+    assert house.hub.metrics.deliveries["sse"].bytes == len(sse.written[-1])
+
+
+async def test_latency_is_since_the_oldest_events_time() -> None:
+    """From Kafka's timestamp until the wire accepted the write."""
+    house = House()
+    house.opened()
+    house.produce(FakeRecord(0, timestamp=998_000), FakeRecord(1, timestamp=999_000))
+    assert ['{transport="sse"} 2.0'] == lines(house, "tailrace_delivery_latency_seconds_sum")
+
+
+async def test_history_has_no_latency() -> None:
+    """How old it is says nothing about the service; it is delivered all the same."""
+    house = House()
+    house.produce(FakeRecord(0))
+    house.opened(Start(((0,),)))
+    assert ['{transport="sse"} 1.0'] == lines(house, "tailrace_delivered_events_total")
+    assert [] == lines(house, "tailrace_delivery_latency_seconds_count")
+
+
+async def test_connections_are_counted_from_hello_to_farewell() -> None:
+    """Open ones by transport, ended ones by who ended them."""
+    house = House()
+    first, _ = house.opened()
+    second, _ = house.opened(wire=FramesWire())
+    assert {"sse": 1, "websocket": 1} == house.hub.by_transport
+    first.close()
+    second.end(GoingAway())
+    second.close()
+    assert {} == house.hub.by_transport
+    ended = lines(house, "tailrace_connections_ended_total")
+    assert ['{reason="client_left"} 1.0', '{reason="going_away"} 1.0'] == ended
+
+
+async def test_a_client_cut_for_being_slow_is_counted_as_that() -> None:
+    """It took nothing for the send time-out."""
+    house = House()
+    subscription, wire = house.opened()
+    wire.open = False
+    house.turn(11)
+    subscription.close()
+    assert [" 1.0"] == lines(house, "tailrace_slow_clients_total")
+    assert ['{reason="too_slow"} 1.0'] == lines(house, "tailrace_connections_ended_total")
+
+
+async def test_readers_that_are_behind_are_counted() -> None:
+    """Those that wait for this replica to reach their id, for example."""
+    house = House()
+    house.opened(Start(((5,),), resumed=True))
+    house.opened()
+    assert house.hub.catching_up == 1
+
+
+async def test_a_sampled_event_is_traced_to_each_client() -> None:
+    """With the transport and the connection's own id; an event without a trace costs one look."""
+    house = House()
+    subscription, _ = house.opened()
+    sampled, _ = append(house.tail, FakeRecord(0), FakeRecord(1))
+    sampled.trace = Trace(1, 2)
+    for _ in house.tail.wake():
+        pass
+    assert [(0, "sse", subscription.id, sampled.arrival.at_ns)] == house.tracing.deliveries

@@ -9,7 +9,8 @@ import pytest
 from builders import BODY, EPOCH, FakeRecord, append, make_tail
 from tailrace.event import Event
 from tailrace.position import NO_TOPIC, Position
-from tailrace.tail import VIEW_BYTES, WAKE_SLICE_SECONDS, Tail, View
+from tailrace.tail import WAKE_SLICE_SECONDS, Tail
+from tailrace.view import VIEW_BYTES, View
 
 NEW_EPOCH = "00c0ffee"
 

@@ -6,10 +6,11 @@ only from lines below its own (``tests/test_architecture.py`` holds it to that):
     cli            commands: serve, dev, token, check, position
     check          what `tailrace check` looks at
     dev/           the embedded broker and the demo producer
-    app            the composition root: what lives as long as the service, routes, errors made into answers
+    app            the routes over a running service, and errors made into answers
     console/       the live page and its routes
-    health         /livez, /readyz
+    health         /livez, /readyz, /metrics
     server/        Hypercorn: settings, listeners, TLS, loop, drain; the hardened protocol classes and their wires
+    service        the composition root: what lives as long as the service
     websocket      reader -> frames, and what a client may send
     sse            reader -> text/event-stream
     admission      a request -> a subscription, or a named refusal
@@ -21,8 +22,11 @@ only from lines below its own (``tests/test_architecture.py`` holds it to that):
     kafka/         the only package that knows aiokafka: fetch, identity; errors renamed at the border
     reader         one subscriber's place in the tail, and ``flush``
     tail           the bounded newest events of all sessions
+    view           one session's part of the tail, and who reads it
     timers         one wheel: heartbeats, expiries, send time-outs
     wire           write, writable, abort; the plain-ASGI one
+    metrics/       every metric, by name; counted above, told to Prometheus
+    tracing/       a sampled event's spans: processed, delivered; the only package that knows OpenTelemetry
     encoding       an event written for the wires: SSE text, HTTP/1.1 chunks, WebSocket frames
     event          a record, decoded
     position       parse, format, compare; epochs

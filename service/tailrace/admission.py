@@ -13,7 +13,7 @@ from starlette.types import Scope
 
 from tailrace import auth
 from tailrace.auth import Principal, Verifier
-from tailrace.errors import BadRequest, ComeBack, Unauthenticated
+from tailrace.errors import BadRequest, ComeBack, Refused, Unauthenticated
 from tailrace.event import session_problem
 from tailrace.resume import Wish, is_strange, start_of, wish_of
 from tailrace.subscription import Subscription, Subscriptions
@@ -41,6 +41,13 @@ class Admission:
         Raises:
             Refused: with the subclass that says why.
         """
+        try:
+            return await self._admit(scope, token)
+        except Refused as refused:
+            self._subscriptions.metrics.count_refused(refused.code)
+            raise
+
+    async def _admit(self, scope: Scope, token: str | None) -> Subscription:
         auth.refuse_token_in_query(scope["query_string"])
         session = _session_of(scope)
         wish = wish_of(Headers(scope=scope).get("last-event-id"), QueryParams(scope["query_string"]))

@@ -1,16 +1,12 @@
-"""The composition root: what lives as long as the service, the routes over it, and errors made into answers.
+"""The routes over a running service, and errors made into answers: one app for clients, one for operators.
 
-The only file but `cli` that sees `Settings`; everything else gets plain arguments. `running` makes the long-lived
-objects in order and hands them down; `public_app` and `admin_app` are the two listeners' apps over them.
+Knows what `service` has made and nothing of how; what a stream does is `sse`'s and `websocket`'s.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -24,104 +20,14 @@ from starlette.types import Receive, Scope, Send
 
 from tailrace import auth, health
 from tailrace.admission import Admission
-from tailrace.auth import Verifier
-from tailrace.config import Settings
-from tailrace.consumer import IDLE_WAIT_MS, Consumer
 from tailrace.errors import BadRequest, ComeBack, Refused, Unauthenticated
-from tailrace.event import Decoder
-from tailrace.kafka import Kafka, KafkaConnection
+from tailrace.service import Service
 from tailrace.sse import ComeBackStream, EventStream
-from tailrace.subscription import Subscriptions, Terms
-from tailrace.tail import Tail
-from tailrace.timers import Wheel
 from tailrace.websocket import WebSocketEndpoint
 
 _HERE = Path(__file__).parent
 CONTRACTS = next(path for path in (_HERE / "openapi", _HERE.parents[1] / "openapi") if path.is_dir())
 """The contracts: beside the package where it is installed, in the repository where it is developed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """What lives as long as the service."""
-
-    settings: Settings
-    tail: Tail
-    consumer: Consumer
-    subscriptions: Subscriptions
-    admission: Admission
-
-    async def drain(self) -> None:
-        """End every stream politely."""
-        await self.subscriptions.drain(self.settings.drain_seconds)
-
-
-@asynccontextmanager
-async def running(settings: Settings, *, idle_wait_ms: int = IDLE_WAIT_MS) -> AsyncIterator[Service]:
-    """Run all that needs no socket of ours; a task that dies ends the block.
-
-    ``idle_wait_ms`` is how long a fetch may wait at a quiet broker; the embedded one always waits to the end.
-    Raises `ConfigurationError` for keys and files that cannot be used.
-    """
-    verifier = verifier_of(settings)
-    wheel = Wheel()
-    tail = Tail(sorted(settings.kafka_topics), settings.tail_max_bytes)
-    decoder = Decoder(
-        session_header=settings.session_header, encoding=settings.value, max_event_bytes=settings.max_event_bytes
-    )
-    kafka = Kafka(connection_of(settings), tail.topics, isolation_level=settings.kafka_isolation_level)
-    consumer = Consumer(kafka, tail, decoder, warmup_seconds=settings.warmup_seconds, idle_wait_ms=idle_wait_ms)
-    subscriptions = Subscriptions(tail, wheel, _terms(settings), lambda: consumer.waiting)
-    admission = Admission(
-        subscriptions, verifier, allowed_origins=settings.allowed_origins, refreshed=consumer.refreshed
-    )
-    async with asyncio.TaskGroup() as tasks:
-        running_tasks = [tasks.create_task(consumer.run()), tasks.create_task(wheel.run())]
-        try:
-            yield Service(settings, tail, consumer, subscriptions, admission)
-        finally:
-            for task in running_tasks:
-                task.cancel()
-
-
-def verifier_of(settings: Settings) -> Verifier:
-    """Make the verifier of the configured key."""
-    secret, file = settings.jwt_secret, settings.jwt_public_key_file
-    algorithms, audience, issuer = settings.jwt_algorithms, settings.jwt_audience, settings.jwt_issuer
-    if secret is not None:
-        key = secret.get_secret_value()
-        return Verifier.from_secret(key, algorithms=algorithms, audience=audience, issuer=issuer)
-    assert file is not None  # noqa: S101  `config` asks for exactly one
-    return Verifier.from_public_key_file(file, algorithms=algorithms, audience=audience, issuer=issuer)
-
-
-def connection_of(settings: Settings) -> KafkaConnection:
-    """Say how to reach Kafka."""
-    password = settings.kafka_sasl_password
-    return KafkaConnection(
-        bootstrap_servers=settings.kafka_bootstrap_servers,
-        security_protocol=settings.kafka_security_protocol,
-        sasl_mechanism=settings.kafka_sasl_mechanism,
-        sasl_username=settings.kafka_sasl_username,
-        sasl_password=None if password is None else password.get_secret_value(),
-        ssl_ca_file=_text(settings.kafka_ssl_ca_file),
-        ssl_cert_file=_text(settings.kafka_ssl_cert_file),
-        ssl_key_file=_text(settings.kafka_ssl_key_file),
-    )
-
-
-def _text(file: Path | None) -> str | None:
-    return None if file is None else str(file)
-
-
-def _terms(settings: Settings) -> Terms:
-    return Terms(
-        heartbeat_seconds=settings.heartbeat_seconds,
-        send_timeout_seconds=settings.send_timeout_seconds,
-        max_connections=settings.max_connections,
-        max_connections_per_subject=settings.max_connections_per_subject,
-        encoding=settings.value,
-    )
 
 
 # The routes.
@@ -216,7 +122,7 @@ def admin_app(service: Service) -> Starlette:
         degraded=lambda: consumer.degraded,
         draining=lambda: subscriptions.draining,
     )
-    return Starlette(routes=routes, exception_handlers=_HANDLERS)
+    return Starlette(routes=[*routes, health.metrics_route(service.metrics)], exception_handlers=_HANDLERS)
 
 
 def _cors(origins: Sequence[str]) -> list[Middleware]:

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from tailrace.app import connection_of, verifier_of
 from tailrace.config import Settings
 from tailrace.consumer import Cluster
 from tailrace.errors import KafkaTrouble
 from tailrace.kafka import LATEST, Kafka, TopicIdentity
+from tailrace.service import connection_of, verifier_of
 
 OK, WARNING, ERROR = "ok", "warning", "error"
 MANY_PARTITIONS = 300

@@ -20,13 +20,14 @@ import typer
 from starlette.routing import BaseRoute
 
 from tailrace import __version__, auth, check, config, dev, log, server
-from tailrace.app import admin_app, public_app, running
+from tailrace.app import admin_app, public_app
 from tailrace.config import Settings
 from tailrace.console import routes as console
 from tailrace.consumer import IDLE_WAIT_MS
 from tailrace.errors import BadRequest, ConfigurationError
 from tailrace.position import NO_TOPIC, parse
 from tailrace.server import Server, Site
+from tailrace.service import running
 
 logger = logging.getLogger(__name__)
 

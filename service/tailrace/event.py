@@ -12,10 +12,10 @@ from __future__ import annotations
 import base64
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tailrace.errors import TailraceError
 from tailrace.position import Position
@@ -62,12 +62,21 @@ class Kind(Enum):
     """The session's tombstone."""
 
 
+class Trace(NamedTuple):
+    """The context of a sampled span (W3C Trace Context): the producer's, then that of the event's own span."""
+
+    trace_id: int
+    span_id: int
+
+
 class Arrival:
     """What the events of one partition in one batch share: their origin, and the cut but for their own entry."""
 
-    __slots__ = ("_affixes", "_uncharged", "before", "partition", "topic", "topic_name")
+    __slots__ = ("_affixes", "_uncharged", "at_ns", "before", "partition", "topic", "topic_name")
 
-    def __init__(self, before: Position, topic: int, topic_name: str, partition: int) -> None:
+    def __init__(self, before: Position, topic: int, topic_name: str, partition: int, at_ns: int = 0) -> None:
+        self.at_ns = at_ns
+        """When the batch arrived, in Unix nanoseconds."""
         self.before = before
         self.topic = topic
         self.topic_name = topic_name
@@ -102,6 +111,7 @@ class Event:
         "session",
         "size",
         "timestamp_ms",
+        "trace",
         "type",
     )
 
@@ -118,6 +128,7 @@ class Event:
         self.body: bytes | None = None
         self.chunks: bytes | None = None
         self.frames: bytes | None = None
+        self.trace: Trace | None = None
         self.size = _EVENT_BYTES + len(data) + arrival.charge()
         """Bytes of memory that the tail is charged with; grows with each encoding."""
 
@@ -176,17 +187,28 @@ def _type(raw: bytes) -> str | None:
     return f"record:{text}" if text in RESERVED_TYPES or text.startswith(RESERVED_PREFIX) else text
 
 
+_NO_HEADERS: dict[str, bytes | None] = {}
+
+
 class Decoder:
     """Makes events of records. Lives as long as the service; holds settings only.
 
     ``session_header`` is the header that names the session, None for the record's key. ``encoding`` is ``text`` or
-    ``base64``.
+    ``base64``. ``trace_of`` reads a ``traceparent`` header, None where it is not sampled; without it none is read.
     """
 
-    def __init__(self, *, session_header: str | None, encoding: str, max_event_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        session_header: str | None,
+        encoding: str,
+        max_event_bytes: int,
+        trace_of: Callable[[bytes], Trace | None] | None = None,
+    ) -> None:
         self._session_header = session_header
         self._base64 = encoding == "base64"
         self._max_event_bytes = max_event_bytes
+        self._trace_of = trace_of
 
     def decode(self, record: Record, arrival: Arrival) -> Event:
         """Make an event of ``record``.
@@ -194,22 +216,16 @@ class Decoder:
         Raises:
             Unaddressed: the record belongs to no session.
         """
-        session, raw_type = record.key, None
-        headers = record.headers
-        if headers or self._session_header is not None:
-            session, raw_type = self._read_headers(record)
+        headers = dict(record.headers) if record.headers else _NO_HEADERS  # the last of duplicates wins
+        session = record.key if self._session_header is None else headers.get(self._session_header)
         if session is None:
             raise Unaddressed("no_session")
-        kind, type_, data = self._content(record.value, raw_type)
-        return Event(arrival, record.offset, record.timestamp, _session(session), kind, type_, data)
-
-    def _read_headers(self, record: Record) -> tuple[bytes | None, bytes | None]:
-        """Give (session, type). The last of duplicates wins; ``event`` stands above ``ce_type`` (CloudEvents for
-        Kafka).
-        """
-        last = dict(record.headers)
-        session = record.key if self._session_header is None else last.get(self._session_header)
-        return session, last.get("event") or last.get("ce_type")
+        # `ce_type` is CloudEvents' in its Kafka binding.
+        kind, type_, data = self._content(record.value, headers.get("event") or headers.get("ce_type"))
+        event = Event(arrival, record.offset, record.timestamp, _session(session), kind, type_, data)
+        if self._trace_of is not None and (parent := headers.get("traceparent")):
+            event.trace = self._trace_of(parent)
+        return event
 
     def _content(self, value: bytes | None, raw_type: bytes | None) -> tuple[Kind, str, bytes]:
         if value is None:

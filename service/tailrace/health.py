@@ -1,4 +1,4 @@
-"""/livez and /readyz, on the admin listener: is the process alive, may clients be sent here?
+"""/livez, /readyz and /metrics, on the admin listener: is the process alive, may clients be sent here, how does it go?
 
 Over callables: knows neither Kafka nor subscriptions. A broker outage leaves the service *ready*, only ``degraded``:
 all replicas would go at once, and nobody could reconnect.
@@ -12,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tailrace.metrics import Metrics
+
 
 def routes(
     *, waiting: Callable[[], list[str]], degraded: Callable[[], list[str]], draining: Callable[[], bool]
@@ -24,10 +26,22 @@ def routes(
     async def readyz(request: Request) -> Response:  # noqa: ARG001
         if draining():
             return JSONResponse({"status": "draining"}, 503)
+        troubles = degraded()
         if waits := waiting():
-            return JSONResponse({"status": "waiting", "waiting_for": waits}, 503)
-        if troubles := degraded():
+            why = [trouble for trouble in troubles if trouble not in waits]
+            return JSONResponse({"status": "waiting", "waiting_for": waits, "troubles": why}, 503)
+        if troubles:
             return JSONResponse({"status": "degraded", "troubles": troubles})
         return JSONResponse({"status": "ready"})
 
     return [Route("/livez", livez), Route("/readyz", readyz)]
+
+
+def metrics_route(metrics: Metrics) -> Route:
+    """Make the route of what Prometheus scrapes. Rendered on the event loop, whose numbers it tells."""
+
+    async def scrape(request: Request) -> Response:  # noqa: ARG001  Starlette's signature
+        content, content_type = metrics.render()
+        return Response(content, headers={"content-type": content_type, "cache-control": "no-store"})
+
+    return Route("/metrics", scrape)

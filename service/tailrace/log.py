@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
+import time
 import traceback
+from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -18,6 +22,10 @@ if TYPE_CHECKING:
 
 _ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """What every log record has; the rest came in by ``extra``."""
+
+
+SELDOM_SECONDS = 60.0
+"""Between two lines of one reason: a producer that forgets its keys would otherwise write as much log as data."""
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -48,7 +56,32 @@ def _levels(level: str) -> dict[str | None, str]:
         "tailrace": level,
         "hypercorn": "DEBUG" if debug else "WARNING",  # it says at info where it listens: so do we
         "aiokafka": "DEBUG" if debug else "CRITICAL",  # an error per broker and second of an outage; ours is one line
+        "opentelemetry": "DEBUG" if debug else "CRITICAL",  # the same for each batch that is lost
     }
+
+
+class Seldom:
+    """Logs what may happen with every record or client: the first of a reason at once, then one line a minute.
+
+    A line tells how many like it were left out since the last. Reasons are words from the code, so there are few of
+    them. ``clock`` gives seconds of any origin. Lives as long as whoever logs.
+    """
+
+    def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
+        self._logger = logger
+        self._clock = clock
+        self._told_at: dict[str, float] = {}
+        self._left_out: Counter[str] = Counter()
+
+    def log(self, level: int, reason: str, message: str, *values: object) -> None:
+        """Write the line, with ``reason`` and ``left_out`` as extras, or count it as left out."""
+        now = self._clock()
+        if now - self._told_at.get(reason, -math.inf) < SELDOM_SECONDS:
+            self._left_out[reason] += 1
+            return
+        self._told_at[reason] = now
+        extra = {"reason": reason, "left_out": self._left_out.pop(reason, 0)}
+        self._logger.log(level, message, *values, extra=extra)
 
 
 class _Json(logging.Formatter):

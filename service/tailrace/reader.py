@@ -40,6 +40,9 @@ class Owner(Protocol):
     def caught_up(self, position: Position, replayed: int) -> bytes:
         """Write what the client hears when the reader goes live; may be empty."""
 
+    def accepted(self, events: Sequence[Event], size: int, *, live: bool) -> None:
+        """The wire has taken these events, ``size`` bytes, and is below its mark: which is no proof of receipt."""
+
     def at_rest(self) -> None:
         """Nothing is due any more, and the reader is `closing`."""
 
@@ -54,7 +57,7 @@ class Reader:
     """
 
     __slots__ = (
-        "_format", "_more", "_owner", "_resets", "_soon", "_tail", "_taken", "_view", "_wheel", "_wire",
+        "_format", "_given", "_more", "_owner", "_resets", "_soon", "_tail", "_taken", "_view", "_wheel", "_wire",
         "closing", "ended", "live", "place", "replayed", "sent_at", "wrote_at",
     )  # fmt: skip
 
@@ -75,6 +78,7 @@ class Reader:
         self._resets = list(resets)
         self._wire: Wire | None = None
         self._more = False
+        self._given: tuple[Sequence[Event], int, bool] | None = None  # written, not yet known to be accepted
         self.live = taken is None
         self.place = self._view.end if self.live else self._view.first
         self.closing = False  # set to have `Owner.at_rest` called once everything due has been taken
@@ -98,12 +102,24 @@ class Reader:
         """
         if self._wire is None or not self._wire.writable:
             return
-        if data := self.take(self._format, MAX_FLUSH_BYTES):
+        if self._given is not None:
+            self._report()
+        live = self.live
+        events, data = self.take(self._format, MAX_FLUSH_BYTES)
+        if data:
             self.write(data)
+            self._given = events, len(data), live
+            if self._wire.writable:
+                self._report()
         if self._more:
             self._soon(self.flush)
         elif self.closing:
             self._owner.at_rest()
+
+    def _report(self) -> None:
+        assert self._given is not None  # noqa: S101  set by `flush`
+        (events, size, live), self._given = self._given, None
+        self._owner.accepted(events, size, live=live)
 
     def write(self, data: bytes) -> None:
         """Send ``data``, which may be what the service itself says, whether or not the wire is writable."""
@@ -123,41 +139,40 @@ class Reader:
 
     # Taking.
 
-    def take(self, format_: Format, max_bytes: int) -> bytes:
-        """Give what is due, up to about ``max_bytes``, and move past it. Empty when there is nothing, or only below."""
-        if self.live:
-            return self._take_live(format_, max_bytes)
-        return b"".join(self._take_catching_up(format_, max_bytes))
+    def take(self, format_: Format, max_bytes: int) -> tuple[Sequence[Event], bytes]:
+        """Give the events that are due, and them written, up to about ``max_bytes``; resets and more may be written."""
+        return self._take_live(format_, max_bytes) if self.live else self._take_catching_up(format_, max_bytes)
 
-    def _take_live(self, format_: Format, max_bytes: int) -> bytes:
+    def _take_live(self, format_: Format, max_bytes: int) -> tuple[Sequence[Event], bytes]:
         view = self._view
         due = view.end - self.place
         self._more = False
         if due == 0:
-            return b""
+            return (), b""
         slot, keep = format_.framing.value, self._tail.keep
         if due == 1:
             event = view.events[-1]
             self.place += 1
-            data: bytes = getattr(event, slot) or keep(event, format_)
-        else:
-            pieces, size = [], 0
-            for event in view.since(self.place):
-                piece = getattr(event, slot) or keep(event, format_)
-                pieces.append(piece)
-                size += len(piece)
-                if size >= max_bytes:
-                    break
-            self.place += len(pieces)
-            self._more = self.place < view.end
-            data = b"".join(pieces)
+            self._note_end(event)
+            return (event,), getattr(event, slot) or keep(event, format_)
+        events, pieces, size = [], [], 0
+        for event in view.since(self.place):
+            events.append(event)
+            pieces.append(getattr(event, slot) or keep(event, format_))
+            size += len(pieces[-1])
+            if size >= max_bytes:
+                break
+        self.place += len(events)
+        self._more = self.place < view.end
         self._note_end(event)
-        return data
+        return events, b"".join(pieces)
 
-    def _take_catching_up(self, format_: Format, max_bytes: int) -> list[bytes]:
+    def _take_catching_up(self, format_: Format, max_bytes: int) -> tuple[Sequence[Event], bytes]:
         pieces = self._say_resets()
+        events: list[Event] = []
         size = 0
         for event in self.due():
+            events.append(event)
             self._taken.set(event.arrival.topic, event.arrival.partition, event.offset + 1)
             self.replayed += 1
             self.ended = event.kind is Kind.END
@@ -167,14 +182,14 @@ class Reader:
             size += len(piece)
             if size >= max_bytes:
                 self._more = True
-                return pieces
+                return events, b"".join(pieces)
         self._more = False
         self._move_to_cut()
         if self.may_go_live():
             pieces.append(self._go_live())
         else:
             self._tail.wait(self)
-        return pieces
+        return events, b"".join(pieces)
 
     def _say_resets(self) -> list[bytes]:
         """Go on at the floor where the position lies below it, and tell the client why, before anything else."""

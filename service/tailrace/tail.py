@@ -13,51 +13,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
-from typing import Protocol
 
 from tailrace.encoding import Format
 from tailrace.event import BYTES_HEADER, Arrival, Event
 from tailrace.position import NO_TOPIC, Position
+from tailrace.view import VIEW_BYTES, Follower, View
 
 WAKE_SLICE_SECONDS = 0.002
 """Longest stretch of readers served without a turn of the event loop in between."""
-
-VIEW_BYTES = 1000
-"""Memory of one session, beside its events: mostly the deque. A tail of short sessions would be twice its bound."""
-
-
-class Follower(Protocol):
-    """What the tail knows of a reader."""
-
-    live: bool
-    place: int
-
-    def flush(self) -> None: ...
-    def fail(self, error: Exception) -> None: ...
-    def overtaken(self, event: Event) -> None: ...
-    def leave(self) -> None: ...
-    def forget(self, topic: int) -> None: ...
-    def cut_back(self, topic: int, partition: int, offset: int, reason: str) -> None: ...
-
-
-class View:
-    """One session's events, oldest first. ``first`` and ``end`` number them; forgotten when empty and unread."""
-
-    __slots__ = ("end", "events", "first", "readers", "session", "slowest")
-
-    def __init__(self, session: str) -> None:
-        self.session = session
-        self.events: deque[Event] = deque()
-        self.first = 0
-        self.end = 0
-        self.readers: dict[Follower, None] = {}
-        self.slowest = 0
-        """No live reader's place is before this: eviction looks at readers only when it comes so far."""
-
-    def since(self, place: int) -> Iterator[Event]:
-        """Give the events from number ``place`` on."""
-        return islice(self.events, place - self.first, None)
 
 
 class Tail:
@@ -93,6 +56,11 @@ class Tail:
     def events(self) -> int:
         """How many events it holds."""
         return len(self._events)
+
+    @property
+    def oldest(self) -> Event | None:
+        """The event that will be evicted next."""
+        return self._events[0] if self._events else None
 
     @property
     def sessions(self) -> int:
@@ -145,7 +113,7 @@ class Tail:
 
     def arrival(self, topic: int, partition: int) -> Arrival:
         """Begin a stretch of one partition's events, which will share their cut but for their own entry."""
-        return Arrival(self.position, topic, self.topics[topic], partition)
+        return Arrival(self.position, topic, self.topics[topic], partition, time.time_ns())
 
     def append(self, event: Event) -> None:
         """Take the event in, together with its next offset; evict until the bytes fit."""
@@ -180,7 +148,7 @@ class Tail:
             if not (view.readers or view.events):
                 self._forget(view)
             elif view.readers and view.first > view.slowest:
-                _overtake(view, event)
+                view.overtake(event)
 
     def jump(self, topic: int, partition: int, offset: int, reason: str) -> None:
         """Go on at ``offset``, because what lies before it cannot be read (``reason`` is what a `reset` will say).
@@ -229,6 +197,11 @@ class Tail:
         self._events = deque(event for event in self._events if not gone(event.arrival))
 
     # Who reads.
+
+    def readers(self, session: str) -> int:
+        """How many read the session."""
+        view = self._views.get(session)
+        return 0 if view is None else len(view.readers)
 
     def join(self, session: str, reader: Follower) -> View:
         """Give the session's view, which wakes ``reader`` from now on."""
@@ -290,11 +263,3 @@ class Tail:
         del self._views[view.session]
         self.bytes -= VIEW_BYTES
         self._touched.pop(view, None)
-
-
-def _overtake(view: View, event: Event) -> None:
-    """Send back every live reader that had not taken ``event``, the one just evicted."""
-    for reader in view.readers:
-        if reader.live and reader.place < view.first:
-            reader.overtaken(event)
-    view.slowest = min((reader.place for reader in view.readers if reader.live), default=view.end)

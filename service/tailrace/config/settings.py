@@ -45,6 +45,9 @@ class Settings(BaseSettings):
         description="`read_committed` or `read_uncommitted`",
     )
     kafka_topics: Topics = Field(description="topics to read, comma-separated")
+    kafka_group_id: str | None = Field(
+        None, description="a group that only shows lag in Kafka's tools: offsets are committed to it, and never read"
+    )
     session_from: SessionFrom = Field(
         "key",  # records that share a key share a partition, so a session is in order as a whole
         description="where a record names its session: `key`, or `header:<name>`",

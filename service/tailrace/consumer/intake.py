@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
-from tailrace.event import Decoder, Unaddressed
+from tailrace.event import Decoder, Event, Kind, Unaddressed
 from tailrace.kafka import Stretch
+from tailrace.metrics import Lag, Metrics
 from tailrace.tail import Tail
 
 logger = logging.getLogger(__name__)
@@ -21,12 +22,19 @@ logger = logging.getLogger(__name__)
 COMPLAIN_EVERY_SECONDS = 60.0
 """A producer that forgets the key would otherwise write as much log as data."""
 
-Batch = tuple[Mapping[tuple[str, int], int], Sequence[Stretch]]
-"""What was asked for, offsets by (topic, partition), and what came."""
+
+class Batch(NamedTuple):
+    """One fetch: the epochs of all topics when it was asked, the offsets asked for, by (topic, partition), and what
+    came."""
+
+    epochs: tuple[str, ...]
+    asked: Mapping[tuple[str, int], int]
+    stretches: Sequence[Stretch]
 
 
 class Intake:
-    """Decodes and appends. ``on_stretch`` is told of each stretch, once it has been appended."""
+    """Decodes and appends. ``on_stretch`` is told of each stretch once it has been appended, ``on_sampled`` of each
+    event whose producer asked for a trace, with how many read its session."""
 
     def __init__(
         self,
@@ -34,23 +42,29 @@ class Intake:
         decoder: Decoder,
         clock: Callable[[], float],
         on_stretch: Callable[[Stretch], None] = lambda _: None,
+        on_sampled: Callable[[Event, int], None] = lambda _event, _readers: None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._tail = tail
         self._decoder = decoder
         self._clock = clock
         self._on_stretch = on_stretch
+        self._on_sampled = on_sampled
         self._numbers = {name: number for number, name in enumerate(tail.topics)}
         self._turn = asyncio.Lock()
         self._complained: dict[str, float] = {}
-        self.unaddressed: Counter[str] = Counter()
-        """Records that belong to no session, by reason."""
+        self._metrics = metrics or Metrics()
+        self.lag = Lag()
 
     async def consume(self, batches: AsyncIterator[Batch]) -> None:
         """Take in batch after batch. Several leaders may be consumed side by side: they take turns."""
-        async for asked, stretches in batches:
+        async for epochs, asked, stretches in batches:
             async with self.turn():
+                now = self._tail.position.epochs
                 for stretch in stretches:
-                    self._append(asked, stretch)
+                    topic = self._numbers[stretch.topic]
+                    if epochs[topic] == now[topic]:  # or it is of the topic that was here before
+                        self._append(topic, asked, stretch)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -60,23 +74,37 @@ class Intake:
             for _ in self._tail.wake():
                 await asyncio.sleep(0)
 
-    def _append(self, asked: Mapping[tuple[str, int], int], stretch: Stretch) -> None:
+    def _append(self, topic: int, asked: Mapping[tuple[str, int], int], stretch: Stretch) -> None:
         tail, partition = self._tail, stretch.partition
-        topic = self._numbers[stretch.topic]
         if tail.next_offset(topic, partition) != asked.get((stretch.topic, partition)):
             return  # the partition jumped while this was under way
         if stretch.records:
             arrival, decode, append = tail.arrival(topic, partition), self._decoder.decode, tail.append
             for record in stretch.records:
                 try:
-                    append(decode(record, arrival))
+                    event = decode(record, arrival)
                 except Unaddressed as trouble:
                     self._complain(trouble.reason, stretch, record.offset)
+                    continue
+                append(event)
+                if event.kind is Kind.SKIPPED:
+                    self._metrics.count_skipped(event.type)
+                if event.trace is not None:
+                    self._on_sampled(event, tail.readers(event.session))
         tail.advance(topic, partition, stretch.next_offset)
+        self._measure(stretch)
         self._on_stretch(stretch)
 
+    def _measure(self, stretch: Stretch) -> None:
+        """Note how much of the log is left; a transaction that is still open holds it back for everyone."""
+        if stretch.trouble is not None:
+            self._metrics.count_failure()
+        if stretch.high_watermark >= 0:
+            newest_ms = stretch.records[-1].timestamp if stretch.records else None
+            self.lag.note(stretch.topic, stretch.partition, stretch.high_watermark - stretch.next_offset, newest_ms)
+
     def _complain(self, reason: str, stretch: Stretch, offset: int) -> None:
-        self.unaddressed[reason] += 1
+        self._metrics.count_unaddressed(reason)
         now = self._clock()
         if now - self._complained.get(reason, -COMPLAIN_EVERY_SECONDS) >= COMPLAIN_EVERY_SECONDS:
             self._complained[reason] = now

@@ -10,17 +10,18 @@ import asyncio
 import logging
 import random
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
 
+from tailrace.consumer.continuity import Continuity, Policies
 from tailrace.consumer.intake import Batch, Intake
 from tailrace.consumer.pace import IDLE_WAIT_MS, Pace
 from tailrace.consumer.topology import Topology
 from tailrace.consumer.warmup import Offsets, Warmup
 from tailrace.errors import KafkaTrouble
-from tailrace.event import Decoder
-from tailrace.kafka import EARLIEST, LATEST, CorruptBatch, Identity, OffsetOutOfRange, Stretch
+from tailrace.event import Decoder, Event
+from tailrace.kafka import EARLIEST, LATEST, CorruptBatch, Identity, NotLeader, OffsetOutOfRange, Stretch, UnknownTopic
+from tailrace.metrics import Metrics
 from tailrace.tail import Tail
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ CORRUPT_TRIES = 3
 """A batch that could not be read so often is jumped over."""
 
 
-class Cluster(Offsets, Protocol):
+class Cluster(Offsets, Policies, Protocol):
     """Whom to ask: `Kafka`, or what tests put in its place."""
 
     async def identity(self) -> Identity: ...
@@ -61,17 +62,26 @@ class Consumer:
         warmup_seconds: float,
         idle_wait_ms: int = IDLE_WAIT_MS,
         clock: Callable[[], float] = time.monotonic,
+        on_sampled: Callable[[Event, int], None] = lambda _event, _readers: None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._kafka = kafka
         self._tail = tail
         self._idle_wait_ms = idle_wait_ms
         self._clock = clock
-        self.intake = Intake(tail, decoder, clock, self._note)
+        self._metrics = metrics or Metrics()
+        self.intake = Intake(tail, decoder, clock, self._note, on_sampled, self._metrics)
         self._topology = Topology(tail)
         self._warmup = Warmup(tail, self._topology, seconds=warmup_seconds)
         self._readers: dict[int, asyncio.Task[None]] = {}
-        self._corrupt: Counter[tuple[str, int, int]] = Counter()
+        self._continuity = Continuity(kafka, tail)
+        self._corrupt: dict[tuple[str, int], tuple[int, int]] = {}
+        """By partition, the offset of the batch that cannot be read, and how often it could not."""
         self._astray: set[tuple[str, int]] = set()
+        """Partitions that do not hold the offset asked for."""
+        self._doubted: dict[tuple[str, int], int] = {}
+        """By partition whose topic may not be the same any more, the number of the last identity that cannot tell."""
+        self._identities_asked = self._identity_known = 0
         self._held_until: dict[tuple[str, int], float] = {}
         self._cluster_trouble = ""
         self._node_troubles: dict[int, str] = {}
@@ -85,7 +95,7 @@ class Consumer:
     @property
     def waiting(self) -> list[str]:
         """What streams have to wait for, in words an operator can act on; once empty, empty for ever."""
-        self._was_warm = self._was_warm or not (waiting := self._warmup.waiting)
+        self._was_warm = self._was_warm or not (waiting := self._warmup.waiting or self._continuity.waiting)
         return [] if self._was_warm else ([self._cluster_trouble] if self._cluster_trouble else waiting)
 
     @property
@@ -95,6 +105,20 @@ class Consumer:
         led = [why for place, why in self._place_troubles.items() if self._topology.is_led(place)]
         places = [*self._topology.troubles.values(), *led]
         return list(dict.fromkeys([*cluster, *self._node_troubles.values(), *places]))
+
+    @property
+    def continuity(self) -> str:
+        """Whether Kafka keeps what it was given: ``complete``, or ``compacted`` for one topic at least."""
+        return self._continuity.word
+
+    def positions(self) -> Mapping[tuple[str, int], int]:
+        """Give the next offset of every partition whose reading has begun."""
+        return {
+            (name, partition): self._tail.next_offset(number, partition)
+            for number, name in enumerate(self._tail.topics)
+            for partition in range(self._tail.partitions(number))
+            if self._warmup.begun((name, partition))
+        }
 
     async def refreshed(self) -> bool:
         """Wait for an identity asked for from now on, shared by all who wait; False when Kafka does not answer."""
@@ -109,6 +133,7 @@ class Consumer:
         """Read until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._continuity.run(), name="ask for policies")
                 while True:
                     await self._ask_identity(tasks)
                     await self._pause_identity()
@@ -117,7 +142,8 @@ class Consumer:
 
     async def _ask_identity(self, tasks: asyncio.TaskGroup) -> None:
         self._ask_now.clear()
-        waiting, self._asked = self._asked, None
+        self._identities_asked += 1
+        number, waiting, self._asked = self._identities_asked, self._asked, None
         try:
             identity = await self._kafka.identity()
         except KafkaTrouble as trouble:
@@ -126,6 +152,8 @@ class Consumer:
             self._cluster_trouble = ""
             async with self.intake.turn():
                 self._warmup.expect(self._topology.take_up(identity))
+                self._identity_known = number
+            self._continuity.look()
             self._start_readers(tasks)
         if waiting is not None and not waiting.done():
             waiting.set_result(not self._cluster_trouble)
@@ -164,12 +192,14 @@ class Consumer:
         """Fetch from ``node``, one request at a time, until a partition needs to be asked where it begins or ends."""
         pace = Pace(self._clock, self._idle_wait_ms)
         while asked := self._next_offsets(node):
+            epochs = self._tail.position.epochs
             max_wait_ms, min_bytes = pace.next()
             stretches = await self._kafka.fetch(
                 node, asked, max_wait_ms=max_wait_ms, min_bytes=min_bytes, max_bytes=MAX_FETCH_BYTES
             )
             self._node_troubles.pop(node, None)
-            yield asked, stretches
+            self._metrics.count_fetch(sum(len(stretch.records) for stretch in stretches))
+            yield Batch(epochs, asked, stretches)
             if self._unplaced(node):
                 return
 
@@ -186,8 +216,9 @@ class Consumer:
         return [place for place in self._free(node) if not self._warmup.begun(place) or place in self._astray]
 
     def _free(self, node: int) -> list[tuple[str, int]]:
-        now = self._clock()
-        return [place for place in self._topology.led_by(node) if self._held_until.get(place, 0) <= now]
+        now, known = self._clock(), self._identity_known
+        held, doubted = self._held_until.get, self._doubted.get
+        return [place for place in self._topology.led_by(node) if held(place, 0) <= now and doubted(place, -1) < known]
 
     def _hold(self, place: tuple[str, int]) -> None:
         self._held_until[place] = self._clock() + _jittered(HOLD_SECONDS)
@@ -204,24 +235,33 @@ class Consumer:
     # Trouble with one partition.
 
     def _note(self, stretch: Stretch) -> None:
-        """Remember what is wrong with a partition; ask who leads it now. Called within an intake's turn."""
+        """Remember what is wrong with a partition; ask who leads it now. Called within an intake's turn.
+
+        Where the log is not what it was, nothing more is asked of it before a fresh identity has told whether the
+        topic was made again: what would come then, or a jump, would be told in the name of the old one.
+        """
         place, trouble = (stretch.topic, stretch.partition), stretch.trouble
         if trouble is None:
-            self._place_troubles.pop(place, None)
+            if self._place_troubles.pop(place, None) is not None:
+                self._corrupt.pop(place, None)
+            self._warmup.note(stretch)
             return
         self._place_troubles[place] = str(trouble)
         self._hold(place)
         self._ask_now.set()
+        if isinstance(trouble, OffsetOutOfRange | UnknownTopic | NotLeader):
+            self._doubted[place] = self._identities_asked
         if isinstance(trouble, OffsetOutOfRange):
             self._astray.add(place)
         elif isinstance(trouble, CorruptBatch):
             self._note_corrupt(place, trouble)
 
     def _note_corrupt(self, place: tuple[str, int], trouble: CorruptBatch) -> None:
-        at = (*place, trouble.first_offset)
-        self._corrupt[at] += 1
-        if self._corrupt[at] >= CORRUPT_TRIES:
-            del self._corrupt[at]
+        first_offset, tries = self._corrupt.pop(place, (trouble.first_offset, 0))
+        tries = tries + 1 if first_offset == trouble.first_offset else 1
+        if tries < CORRUPT_TRIES:
+            self._corrupt[place] = (trouble.first_offset, tries)
+        else:
             logger.error("jumping from %d to %d: %s", trouble.first_offset, trouble.next_offset, trouble)
             self._tail.jump(self._topology.number(place[0]), place[1], trouble.next_offset, "unreadable")
 

@@ -14,6 +14,9 @@ from tailrace.kafka import Identity, TopicIdentity, UnknownTopic
 from tailrace.position import epoch_of
 from tailrace.tail import Tail
 
+BELIEVED_AT = 2
+"""So many answers in a row must say that a topic does not exist: a broker that has just started may not know better."""
+
 
 @dataclass(slots=True)
 class _Topic:
@@ -22,6 +25,8 @@ class _Topic:
     epoch: str | None = None
     left: frozenset[str] = frozenset()
     leaders: tuple[int | None, ...] = ()
+    absences: int = 0
+    """Answers in a row that say it does not exist."""
     met: bool = False
     """Whether the cluster has told of it, or that it does not exist: what comes after that is new."""
 
@@ -45,9 +50,10 @@ class Topology:
         found = []
         for name, said in identity.topics.items():
             topic = self._topics[name]
+            topic.absences = topic.absences + 1 if isinstance(said.trouble, UnknownTopic) else 0
             if said.trouble is not None:
                 topic.trouble, topic.leaders = str(said.trouble), ()
-                topic.met = topic.met or isinstance(said.trouble, UnknownTopic)
+                topic.met = topic.met or topic.absences >= BELIEVED_AT
             elif self._is_forward(topic, epoch := epoch_of(identity.cluster_id, name, said.id), said):
                 topic.trouble, topic.leaders = "", said.leaders
                 if not topic.met:
@@ -78,6 +84,10 @@ class Topology:
         """Whether the partition exists and has a leader."""
         leaders = self._topics[place[0]].leaders
         return place[1] < len(leaders) and leaders[place[1]] is not None
+
+    def is_gone(self, name: str) -> bool:
+        """Whether the topic does not exist now: it is waited for, but nothing waits for what it held."""
+        return self._topics[name].absences >= BELIEVED_AT
 
     @property
     def unmet(self) -> list[str]:

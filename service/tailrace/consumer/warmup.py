@@ -13,7 +13,7 @@ from typing import Protocol
 
 from tailrace.consumer.topology import Topology
 from tailrace.errors import KafkaTrouble
-from tailrace.kafka import EARLIEST, LATEST
+from tailrace.kafka import EARLIEST, LATEST, Stretch
 from tailrace.tail import Tail
 
 LEAST_RECORDS = 1000
@@ -58,6 +58,14 @@ class Warmup:
             *("{}/{}: reading what came before the start".format(*place) for place in behind),
         ]
 
+    def note(self, stretch: Stretch) -> None:
+        """Take a partition that has nothing more to give for warm: its end may lie lower than it was told at first,
+        after an unclean leader election for one. A broker that is not asked as read_committed gives no last stable
+        offset."""
+        end = stretch.high_watermark if stretch.last_stable < 0 else stretch.last_stable
+        if self._ends and stretch.trouble is None and 0 <= end <= stretch.next_offset:
+            self._ends.pop((stretch.topic, stretch.partition), None)
+
     def begun(self, place: tuple[str, int]) -> bool:
         """Whether the partition may be read."""
         return place not in self._unbegun
@@ -93,10 +101,12 @@ class Warmup:
 
     def _is_behind(self, place: tuple[str, int], epoch: str, end: int) -> bool:
         number = self._topology.number(place[0])
-        return epoch == self._epoch(place) and self._tail.next_offset(number, place[1]) < end
+        same = epoch == self._epoch(place) and self._exists(place)
+        return same and self._tail.next_offset(number, place[1]) < end
 
     def _epoch(self, place: tuple[str, int]) -> str:
         return self._tail.position.epochs[self._topology.number(place[0])]
 
     def _exists(self, place: tuple[str, int]) -> bool:
-        return place[1] < self._tail.partitions(self._topology.number(place[0]))
+        known = self._tail.partitions(self._topology.number(place[0]))
+        return place[1] < known and not self._topology.is_gone(place[0])

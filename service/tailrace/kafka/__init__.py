@@ -9,17 +9,20 @@ error is renamed at its border. It must not know sessions, events or clients::
     fetch        the fetch request, its answer, `Stretch`
     metadata     the identity request, its answer, `Identity`
     batches      the bytes of one partition -> records
+    group        `GroupCommits`: where reading stands, told to Kafka so that its tools show lag
     troubles     what can go wrong, each with its sentence for the operator
 """
 
 from tailrace.kafka.client import EARLIEST, LATEST, Kafka
 from tailrace.kafka.connection import KafkaConnection
 from tailrace.kafka.fetch import Stretch
+from tailrace.kafka.group import GroupCommits
 from tailrace.kafka.metadata import Identity, TopicIdentity
 from tailrace.kafka.troubles import (
     AuthenticationFailed,
     BrokerError,
     BrokerUnavailable,
+    ConfigurationHidden,
     CorruptBatch,
     NotAuthorized,
     NotLeader,
@@ -33,7 +36,9 @@ __all__ = [
     "AuthenticationFailed",
     "BrokerError",
     "BrokerUnavailable",
+    "ConfigurationHidden",
     "CorruptBatch",
+    "GroupCommits",
     "Identity",
     "Kafka",
     "KafkaConnection",

@@ -18,7 +18,15 @@ from tailrace.errors import ConfigurationError, KafkaTrouble
 from tailrace.kafka.connection import KafkaConnection, Link
 from tailrace.kafka.fetch import Fetch, Stretch, stretch_of
 from tailrace.kafka.metadata import Address, Identity, Metadata, brokers_of, identity_of
-from tailrace.kafka.troubles import AuthenticationFailed, BrokerError, BrokerUnavailable, name_of, trouble_of
+from tailrace.kafka.troubles import (
+    AuthenticationFailed,
+    BrokerError,
+    BrokerUnavailable,
+    ConfigurationHidden,
+    NotAuthorized,
+    name_of,
+    trouble_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -126,12 +134,13 @@ class Kafka:
     async def cleanup_policy(self, topic: str) -> str | KafkaTrouble:
         """Ask a broker what the topic's ``cleanup.policy`` is: ``delete``, ``compact`` or both (DescribeConfigs).
 
-        Needs a right of its own, DescribeConfigs on the topic; without it the trouble is `NotAuthorized`.
+        Needs a right of its own, DescribeConfigs on the topic; without it the trouble is `ConfigurationHidden`.
         """
         request = DescribeConfigsRequest([(_TOPIC, topic, ["cleanup.policy"])])
         answer = await self._link("ask", next(iter(self._whom_to_ask()))).ask(request, REQUEST_SECONDS)
         code, _, _, _, entries = answer.resources[0]
-        return trouble_of(code, topic) or entries[0][1]
+        trouble = trouble_of(code, topic)
+        return ConfigurationHidden(topic) if isinstance(trouble, NotAuthorized) else trouble or entries[0][1]
 
     async def close(self) -> None:
         """Close all connections, within `CLOSE_SECONDS`. Never raises; what is still being asked fails."""

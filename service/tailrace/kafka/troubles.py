@@ -13,6 +13,7 @@ trouble never stops another's::
         ├── UnknownTopic
         ├── OffsetOutOfRange
         ├── NotAuthorized
+        │   └── ConfigurationHidden    it may be read all the same
         └── CorruptBatch       cannot be read; known by its header
 """
 
@@ -73,6 +74,10 @@ class OffsetOutOfRange(PlaceTrouble):
 
 class NotAuthorized(PlaceTrouble):
     sentence = "{place} may not be read: grant this user Describe and Read on the topic"
+
+
+class ConfigurationHidden(NotAuthorized):
+    sentence = "{place} does not show its configuration: grant this user DescribeConfigs on it"
 
 
 class CorruptBatch(PlaceTrouble):

@@ -10,10 +10,12 @@ from collections.abc import Callable
 
 from tailrace.auth import Principal
 from tailrace.errors import ComeBack, Draining, Forbidden, GoingAway, TooManyConnections
+from tailrace.metrics import Metrics
 from tailrace.resume import Start
 from tailrace.subscription.one import Clock, Subscription, Terms
 from tailrace.tail import Tail
 from tailrace.timers import Wheel
+from tailrace.tracing import Tracing
 
 POSITIONS_PER_TURN = 100
 """How many quiet readers are sent their position in one turn of the loop: about a millisecond of it."""
@@ -23,12 +25,24 @@ class Subscriptions:
     """Everyone who is subscribed. ``waiting`` says what the service waits for before it can serve; empty when ready."""
 
     def __init__(
-        self, tail: Tail, wheel: Wheel, terms: Terms, waiting: Callable[[], list[str]], clock: Clock = time.time
+        self,
+        tail: Tail,
+        wheel: Wheel,
+        terms: Terms,
+        waiting: Callable[[], list[str]],
+        *,
+        continuity: Callable[[], str] = lambda: "complete",
+        clock: Clock = time.time,
+        metrics: Metrics | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.tail = tail
         self.wheel = wheel
         self.terms = terms
         self.clock = clock
+        self.continuity = continuity
+        self.metrics = metrics or Metrics()
+        self.tracing = tracing or Tracing()
         self.draining = False
         self._waiting = waiting
         self._all: dict[Subscription, None] = {}
@@ -38,6 +52,16 @@ class Subscriptions:
 
     def __len__(self) -> int:
         return len(self._all)
+
+    @property
+    def by_transport(self) -> dict[str, int]:
+        """How many are open, by transport."""
+        return dict(Counter(each.transport for each in self._all if each.transport))
+
+    @property
+    def catching_up(self) -> int:
+        """How many readers are not live."""
+        return sum(not each.reader.live for each in self._all)
 
     def check(self, principal: Principal, session: str) -> None:
         """Say first whether they may at all: only then is it worth coming back.
@@ -73,6 +97,7 @@ class Subscriptions:
     def dismiss(self, subscription: Subscription) -> None:
         """Forget someone who has gone."""
         if self._all.pop(subscription, 0) is None:
+            self.metrics.count_ended(subscription.farewell)
             subject = subscription.principal.subject
             self._by_subject[subject] -= 1
             if not self._by_subject[subject]:

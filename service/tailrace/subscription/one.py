@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import secrets
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from tailrace import control
 from tailrace.auth import Principal
-from tailrace.encoding import FORMATS
-from tailrace.errors import Farewell, InternalTrouble, SessionEnded, TokenExpired
+from tailrace.encoding import FORMATS, Framing
+from tailrace.errors import Farewell, InternalTrouble, SessionEnded, TokenExpired, TooSlow
+from tailrace.event import Event
+from tailrace.metrics import Metrics
 from tailrace.position import Position
 from tailrace.reader import Reader
 from tailrace.resume import Start
 from tailrace.tail import Tail
 from tailrace.timers import Timer, Wheel
+from tailrace.tracing import Tracing
 from tailrace.wire import Wire
 
 logger = logging.getLogger(__name__)
@@ -40,7 +45,6 @@ class Terms:
     max_connections: int = 10_000
     max_connections_per_subject: int = 32
     encoding: str = "text"
-    continuity: str = "complete"
 
 
 class Hub(Protocol):
@@ -50,6 +54,9 @@ class Hub(Protocol):
     wheel: Wheel
     terms: Terms
     clock: Clock
+    metrics: Metrics
+    tracing: Tracing
+    continuity: Callable[[], str]
 
     def dismiss(self, subscription: Subscription) -> None: ...
 
@@ -65,9 +72,11 @@ class Subscription:
         "_start",
         "_timers",
         "_wire",
+        "id",
         "principal",
         "reader",
         "session",
+        "transport",
     )
 
     def __init__(self, hub: Hub, principal: Principal, session: str, start: Start) -> None:
@@ -79,6 +88,8 @@ class Subscription:
         self._wire: Wire | None = None
         self.principal = principal
         self.session = session
+        self.id = secrets.token_hex(4)  # in logs and traces, where the session's name must not be
+        self.transport = ""  # as metrics and traces call it; empty until it is open
         self.reader = Reader(hub.tail, session, start.taken, self, hub.wheel, start.resets)
 
     @property
@@ -99,6 +110,8 @@ class Subscription:
     def open(self, wire: Wire) -> None:
         """Begin: say hello at once, then whatever is due."""
         self._wire, self._format = wire, FORMATS[wire.framing]
+        self.transport = "websocket" if wire.framing is Framing.FRAMES else "sse"
+        self._hub.metrics.count_opened(self.transport)
         self.reader.attach(wire, self._format, asyncio.get_running_loop().call_soon)
         now = self._hub.clock()
         expires_in = self.principal.stream_ends_at(now) - now
@@ -134,6 +147,7 @@ class Subscription:
 
     def reset(self, position: Position, reason: str) -> bytes:
         logger.info("reset", extra={"reason": reason})
+        self._hub.metrics.count_reset(reason)
         return control.write(self._format, control.RESET, id=position, reason=reason, requested=self._start.requested)
 
     def caught_up(self, position: Position, replayed: int) -> bytes:
@@ -141,6 +155,25 @@ class Subscription:
             return b""
         self._live_told = True
         return control.write(self._format, control.LIVE, id=position, replayed=replayed)
+
+    def accepted(self, events: Sequence[Event], size: int, *, live: bool) -> None:
+        """Count a write; how old the events of a history are says nothing about the service."""
+        deliveries = self._hub.metrics.deliveries[self.transport]
+        if self._hub.tracing.enabled:
+            self._trace(events)
+        if live and events:
+            deliveries.count(len(events), size, self._hub.clock() - events[0].timestamp_ms / 1000)
+        else:
+            deliveries.events += len(events)
+            deliveries.bytes += size
+
+    def _trace(self, events: Sequence[Event]) -> None:
+        """Make the spans of these deliveries, of those whose producers asked for it."""
+        now = time.time_ns()
+        for event in events:
+            if event.trace is not None:
+                told = {"transport": self.transport, "request_id": self.id}
+                self._hub.tracing.delivered(event, **told, handed_ns=event.arrival.at_ns, accepted_ns=now)
 
     def at_rest(self) -> None:
         """Everything has been taken: say goodbye, and let the transport end the response."""
@@ -170,6 +203,8 @@ class Subscription:
         assert self._wire is not None  # noqa: S101  armed by `open`
         if not self._wire.writable:
             if silence >= self.send_timeout_seconds:
+                self._farewell = self._farewell or TooSlow()
+                self._hub.metrics.count_slow()
                 self._cut()
                 return
         elif silence >= self._hub.terms.heartbeat_seconds:
@@ -204,7 +239,7 @@ class Subscription:
             session=self.session,
             resumed=self._start.resumed and not self._start.resets,
             encoding=self._hub.terms.encoding,
-            continuity=self._hub.terms.continuity,
+            continuity=self._hub.continuity(),
             heartbeat_seconds=self._hub.terms.heartbeat_seconds,
             expires_in_seconds=round(expires_in),
         )

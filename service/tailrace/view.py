@@ -1,0 +1,57 @@
+"""One session's part of the tail: its events, oldest first, and who reads them.
+
+Numbers its events, so that a reader's place is one number; knows no bound, no floor and no other session. Made by
+`tail` for a session's first event or reader, and forgotten when it has neither.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+from typing import Protocol
+
+from tailrace.event import Event
+
+VIEW_BYTES = 1000
+"""Memory of one session, beside its events: mostly the deque. A tail of short sessions would be twice its bound."""
+
+
+class Follower(Protocol):
+    """What the tail knows of a reader."""
+
+    live: bool
+    place: int
+
+    def flush(self) -> None: ...
+    def fail(self, error: Exception) -> None: ...
+    def overtaken(self, event: Event) -> None: ...
+    def leave(self) -> None: ...
+    def forget(self, topic: int) -> None: ...
+    def cut_back(self, topic: int, partition: int, offset: int, reason: str) -> None: ...
+
+
+class View:
+    """One session's events, oldest first. ``first`` and ``end`` number them; forgotten when empty and unread."""
+
+    __slots__ = ("end", "events", "first", "readers", "session", "slowest")
+
+    def __init__(self, session: str) -> None:
+        self.session = session
+        self.events: deque[Event] = deque()
+        self.first = 0
+        self.end = 0
+        self.readers: dict[Follower, None] = {}
+        self.slowest = 0
+        """No live reader's place is before this: eviction looks at readers only when it comes so far."""
+
+    def since(self, place: int) -> Iterator[Event]:
+        """Give the events from number ``place`` on."""
+        return islice(self.events, place - self.first, None)
+
+    def overtake(self, event: Event) -> None:
+        """Send back every live reader that had not taken ``event``, the one just evicted."""
+        for reader in self.readers:
+            if reader.live and reader.place < self.first:
+                reader.overtaken(event)
+        self.slowest = min((reader.place for reader in self.readers if reader.live), default=self.end)

@@ -1,0 +1,74 @@
+"""The composition root: what is made is joined up, and ends without a trace."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from asgi import EVENTS, SECRET, Exchange, bearer, raw_scope
+from tailrace.app import public_app
+from tailrace.config import Settings, load
+from tailrace.dev import MAX_WAIT_MS, EmbeddedBroker
+from tailrace.service import made, running
+from tailrace.timers import Wheel
+from tailrace.tracing import Tracing
+
+VARIABLES = {"TAILRACE_KAFKA_TOPICS": "t", "TAILRACE_JWT_SECRET": SECRET}
+
+
+def settings(**more: str) -> Settings:
+    """Give the settings of a service that reads topic ``t``."""
+    return load({**VARIABLES, **{f"TAILRACE_{name}": value for name, value in more.items()}}, Path("/dev/null"))
+
+
+def _produce(bootstrap: str, value: bytes) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap, "log_level": 2})
+    producer.produce("t", value, key=b"s")
+    producer.flush(10)
+
+
+async def test_running_reads_kafka_and_leaves_nothing_behind() -> None:
+    """The whole of it, over the embedded broker: a record becomes an event of a subscriber."""
+    before = asyncio.all_tasks()
+    with EmbeddedBroker() as broker:
+        broker.create_topic("t", 1)
+        environ = {**VARIABLES, "TAILRACE_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap}
+        exchange = Exchange()
+        async with running(load(environ, Path("/dev/null")), idle_wait_ms=MAX_WAIT_MS) as one:
+            async with asyncio.timeout(20):
+                while one.consumer.waiting:  # noqa: ASYNC110  nobody tells
+                    await asyncio.sleep(0.01)
+            app = public_app(one)
+            stream = asyncio.create_task(app(raw_scope(EVENTS, bearer()), exchange.receive, exchange.send))
+            await exchange.until(lambda: "ready" in exchange.body)
+            _produce(broker.bootstrap, b"from kafka")
+            await exchange.until(lambda: "data: from kafka" in exchange.body)
+            exchange.say({"type": "http.disconnect"})
+            await stream
+    assert before == asyncio.all_tasks()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "tailrace_ready 0.0",
+        "tailrace_kafka_healthy 0.0",
+        "tailrace_tail_events 0.0",
+        "tailrace_tail_max_bytes 1.048576e+06",
+    ],
+)
+async def test_metrics_show_the_service_as_it_is(line: str) -> None:
+    """A gauge is read when it is scraped, and not when it was made."""
+    service = made(settings(TAIL_MAX_BYTES="1MiB"), Wheel(), Tracing(), MAX_WAIT_MS)
+    assert line in service.metrics.render()[0].decode().splitlines()
+
+
+async def test_the_group_is_committed_to_while_the_service_runs() -> None:
+    """A group that is named has a task; it ends with the service, and leaves nothing, whether or not Kafka answers."""
+    before = asyncio.all_tasks()
+    async with running(settings(KAFKA_GROUP_ID="lag", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:9")):
+        assert len(asyncio.all_tasks() - before) >= 4
+    assert before == asyncio.all_tasks()
