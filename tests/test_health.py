@@ -9,7 +9,7 @@ from asgi import ask
 from tailrace import health
 from tailrace.metrics import Metrics
 
-WAITS, TROUBLES = ["t/0: its end is not known yet"], ["the broker k:9092 cannot be reached: refused"]
+WAITS, TROUBLES = ["topic t, partition 0 has not told its end yet"], ["the broker k:9092 cannot be reached: refused"]
 
 
 def probes(*, waiting: list[str] | None = None, degraded: list[str] | None = None, draining: bool = False) -> Starlette:
@@ -54,6 +54,6 @@ async def test_a_scrape_gets_the_text_and_its_type() -> None:
     """Fresh each time: no cache may answer in its place."""
     metrics = Metrics({"tailrace_tail_bytes": lambda: 7})
     answer = await ask(Starlette(routes=[health.metrics_route(metrics)]), "/metrics")
-    assert (200, "text/plain; version=1.0.0; charset=utf-8") == (answer.status_code, answer.headers["content-type"])
+    assert (200, "text/plain; version=0.0.4; charset=utf-8") == (answer.status_code, answer.headers["content-type"])
     assert "no-store" == answer.headers["cache-control"]
     assert "tailrace_tail_bytes 7.0" in answer.text.splitlines()

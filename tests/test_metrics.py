@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tailrace import __version__
 from tailrace.errors import Forbidden, GoingAway, TooManyConnections
@@ -229,6 +230,17 @@ def test_an_unknown_gauge_is_refused() -> None:
 def test_what_nobody_gives_is_left_out() -> None:
     """An absent number is better than an invented one."""
     assert "tailrace_ready" not in told(Metrics())
+
+
+def test_a_scraper_reads_names_kinds_and_meanings() -> None:
+    """The text is Prometheus' own format: its parser finds the table in it."""
+    families = text_string_to_metric_families(Metrics(dict.fromkeys(LABELLESS, lambda: 1)).render()[0].decode())
+    found = {each.name: (each.type, each.documentation) for each in families}
+    expected = {each.name.removesuffix("_total"): (each.kind, each.meaning) for each in TABLE if each.name in LABELLESS}
+    assert expected.items() <= found.items()
+
+
+LABELLESS = [each.name for each in TABLE if not each.labels and each.kind != "histogram"]
 
 
 def test_version_and_process_are_told() -> None:
