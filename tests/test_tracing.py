@@ -21,11 +21,13 @@ from tailrace.tracing import Tracing, parse_traceparent, tracing_from_environmen
 from tailrace.tracing.budget import (
     DELIVERIES_PER_RECORD,
     DELIVERIES_PER_SECOND,
+    MAX_RECORDS,
     RECORDS_PER_SECOND,
     SLOW_PER_RECORD,
     SLOW_PER_SECOND,
     SUMMARIES_PER_SECOND,
     Bucket,
+    Shares,
 )
 from tailrace.tracing.spans import HISTORY_NS, SLOW_NS, Attributes, Role
 
@@ -317,6 +319,17 @@ def test_a_bucket_fills_again() -> None:
     assert taken == [10, 5, 10]
 
 
+def test_only_the_newest_records_are_counted() -> None:
+    """What is kept for the budgets does not grow: who resumes much later begins again."""
+    shares = Shares()
+    for _ in range(SLOW_PER_RECORD):
+        shares.take(0, slow=True)
+    taken = [shares.take(0, slow=True)]
+    for record in range(1, MAX_RECORDS + 1):
+        shares.take(record, slow=False)
+    assert ([*taken, shares.take(0, slow=True)], len(shares._taken)) == ([False, True], MAX_RECORDS)
+
+
 def test_deliveries_of_one_record(bench: Bench) -> None:
     """What goes beyond is summed up in one span that says how many, and when."""
     event = bench.consume()
@@ -433,6 +446,7 @@ def test_off(environ: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
         ("OTEL_TRACES_EXPORTER", "zipkin"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zip"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
     ],
 )

@@ -6,7 +6,7 @@ spans a second already delay the event loop by about a millisecond.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 RECORDS_PER_SECOND = 200
 """Sampled records that become spans; the deliveries of the others do not either."""
@@ -18,6 +18,8 @@ SUMMARIES_PER_SECOND = 100
 
 DELIVERIES_PER_RECORD = 100
 SLOW_PER_RECORD = 20
+MAX_RECORDS = 10 * RECORDS_PER_SECOND
+"""Records whose deliveries are counted: the newest. What comes later, to clients that resume, is a beginning again."""
 
 
 class Bucket:
@@ -40,3 +42,26 @@ class Bucket:
             return False
         self._left -= 1
         return True
+
+
+class Shares:
+    """What the deliveries of each record may have, those that took long apart. Lives as long as the service."""
+
+    __slots__ = ("_taken",)
+
+    def __init__(self) -> None:
+        self._taken: dict[Hashable, list[int]] = {}
+
+    def take(self, record: Hashable, *, slow: bool) -> bool:
+        """Take one of the record's, if there is one left."""
+        taken = self._taken.get(record) or self._begin(record)
+        if taken[slow] >= (SLOW_PER_RECORD if slow else DELIVERIES_PER_RECORD):
+            return False
+        taken[slow] += 1
+        return True
+
+    def _begin(self, record: Hashable) -> list[int]:
+        if len(self._taken) >= MAX_RECORDS:
+            del self._taken[next(iter(self._taken))]
+        self._taken[record] = taken = [0, 0]
+        return taken

@@ -48,7 +48,7 @@ def _on(protocol: str) -> Tracing:
 
     try:
         spans = SdkSpans(exporter_for(protocol))
-    except (ValueError, OSError) as error:  # a number that is none, a certificate that is not there
+    except Exception as error:  # noqa: BLE001  the exporters raise what they like: `Exception` for a wrong compression
         return _off(f"OpenTelemetry does not understand a variable: {error}")
     logger.info("traces are sent by OTLP over %s", protocol)
     return Tracing(spans)

@@ -36,7 +36,7 @@ def exporter_for(protocol: str) -> SpanExporter:
     """Make an OTLP exporter for ``grpc`` or ``http/protobuf``; it reads its variables by itself.
 
     Raises:
-        ValueError, OSError: a variable is wrong.
+        Exception: a variable is wrong; the exporters have no common base for that.
     """
     if protocol == "grpc":  # each brings a library of its own: only the one that is used is imported
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415

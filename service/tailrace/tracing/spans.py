@@ -14,13 +14,12 @@ from typing import Literal, Protocol
 
 from tailrace.event import Event, Kind, Trace
 from tailrace.tracing.budget import (
-    DELIVERIES_PER_RECORD,
     DELIVERIES_PER_SECOND,
     RECORDS_PER_SECOND,
-    SLOW_PER_RECORD,
     SLOW_PER_SECOND,
     SUMMARIES_PER_SECOND,
     Bucket,
+    Shares,
 )
 
 SLOW_NS = 1_000_000_000
@@ -48,11 +47,10 @@ class Spans(Protocol):
         """Send what is waiting, within a bound."""
 
 
-class _Recorded(Trace):
-    """The context of an event's own span, with what its deliveries have spent. Goes with the event."""
+class _Own(Trace):
+    """The context of an event's own span, where `Trace` alone is its producer's. Goes with the event."""
 
-    deliveries = 0
-    slow = 0
+    __slots__ = ()
 
 
 class _Omitted:
@@ -89,6 +87,7 @@ class Tracing:
         self._records = Bucket(RECORDS_PER_SECOND, clock)
         self._deliveries = Bucket(DELIVERIES_PER_SECOND, clock)
         self._slow = Bucket(SLOW_PER_SECOND, clock)
+        self._shares = Shares()
         self._to_sum_up: dict[Trace, _Omitted] = {}
 
     def consumed(self, event: Event, matched: int) -> None:
@@ -109,12 +108,12 @@ class Tracing:
             return
         attributes = _process_attributes(event, max(0, lag_ns // 1_000_000), matched)
         made = self._spans.make(f"process {event.arrival.topic_name}", "consumer", parent, came_ns, end_ns, attributes)
-        event.trace = None if made is None else _Recorded(*made)
+        event.trace = None if made is None else _Own(*made)
 
     def delivered(self, event: Event, *, transport: str, request_id: str, handed_ns: int, accepted_ns: int) -> None:
         """Make the span `deliver T`: from when the reader was given the event until the wire accepted it."""
         trace = event.trace
-        if self._spans is None or not isinstance(trace, _Recorded):
+        if self._spans is None or not isinstance(trace, _Own):
             return
         if self._may_record(trace, slow=accepted_ns - handed_ns > SLOW_NS):
             attributes = {
@@ -132,12 +131,8 @@ class Tracing:
             self._sum_up()
             self._spans.shutdown()
 
-    def _may_record(self, trace: _Recorded, *, slow: bool) -> bool:
-        if slow:
-            trace.slow += 1
-            return trace.slow <= SLOW_PER_RECORD and self._slow.take()
-        trace.deliveries += 1
-        return trace.deliveries <= DELIVERIES_PER_RECORD and self._deliveries.take()
+    def _may_record(self, trace: Trace, *, slow: bool) -> bool:
+        return self._shares.take(trace, slow=slow) and (self._slow if slow else self._deliveries).take()
 
     def _omit(self, event: Event, trace: Trace, start_ns: int, end_ns: int) -> None:
         """Count it; the record's deliveries left out will be one span that says how many."""
