@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 
 from builders import FakeRecord
 from tailrace.errors import KafkaTrouble
-from tailrace.kafka import EARLIEST, LATEST, BrokerUnavailable, Identity, OffsetOutOfRange, Stretch, TopicIdentity
+from tailrace.kafka import (
+    EARLIEST,
+    HIGH_WATERMARK,
+    LATEST,
+    BrokerUnavailable,
+    Identity,
+    OffsetOutOfRange,
+    Stretch,
+    TopicIdentity,
+)
 
 Place = tuple[str, int]
 Answers = dict[Place, int | KafkaTrouble | None]
@@ -142,6 +151,8 @@ class FakeKafka:
     def _offset(self, log: Log, when: int) -> int | KafkaTrouble | None:
         if when == LATEST:
             return log.end_troubles.popleft() if log.end_troubles else log.end
+        if when == HIGH_WATERMARK:
+            return log.end
         return log.start if when == EARLIEST else log.by_time
 
     async def cleanup_policy(self, topic: str) -> str | KafkaTrouble:

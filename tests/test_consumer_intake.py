@@ -165,3 +165,24 @@ async def test_the_troubled_stretch_is_told_after_it_was_appended() -> None:
     given = stretch(FakeRecord(0), next_offset=1, trouble=NotLeader("t", 0))
     await one.consume(batches(batch(given)))
     assert [(1, given)] == told
+
+
+async def test_a_topic_made_again_is_counted_and_its_lag_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+    """Its partitions may be others; a topic that is known for the first time is none."""
+    tail, metrics = Tail(["t"], 1 << 20), Metrics()
+    one = intake(tail, metrics=metrics)
+    for epoch in (EPOCH, "00000002"):
+        tail.learn(0, epoch, 1)
+        of_its_own = batch(stretch(FakeRecord(0), next_offset=1))._replace(epochs=(epoch,))
+        await one.consume(batches(of_its_own))
+    assert {("t", "0"): 0} == one.lag.records()
+    assert ["topic t was deleted and made again"] == caplog.messages
+    assert "tailrace_kafka_identity_changes_total 1.0" in metrics.render()[0].decode().splitlines()
+
+
+def test_a_jump_is_counted_by_its_reason() -> None:
+    """And done."""
+    tail, metrics = make_tail(), Metrics()
+    intake(tail, metrics=metrics).jump(0, 0, 7, "retention")
+    assert 7 == tail.next_offset(0, 0)
+    assert 'tailrace_kafka_jumps_total{reason="retention"} 1.0' in metrics.render()[0].decode().splitlines()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tailrace.consumer.pace import BUSY_MIN_BYTES, BUSY_WAIT_MS, IDLE_WAIT_MS, Pace
+from tailrace.consumer.pace import BUSY_MIN_BYTES, BUSY_WAIT_MS, IDLE_WAIT_MS, Pace, jittered
 
 IDLE, BUSY = (IDLE_WAIT_MS, 1), (BUSY_WAIT_MS, BUSY_MIN_BYTES)
 
@@ -67,3 +67,11 @@ def test_the_rate_counts_over_the_time_that_has_really_passed() -> None:
 def test_the_idle_wait_can_be_set() -> None:
     """The embedded broker always waits to the end, so it is asked with short waits."""
     assert (10, 1) == Pace(Hands(), 10).next()
+
+
+def test_pauses_are_spread() -> None:
+    """Half the time at least, so that nobody is asked too often; all of it at most."""
+    spread = [jittered(2.0) for _ in range(100)]
+    assert min(spread) >= 1.0
+    assert max(spread) <= 2.0
+    assert len(set(spread)) > 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from leaping import leaping, until
 from tailrace.consumer import Consumer
 from tailrace.consumer.pace import BUSY_MIN_BYTES, BUSY_WAIT_MS
 from tailrace.consumer.reading import BACKOFF_SECONDS, CORRUPT_TRIES, HOLD_SECONDS, IDENTITY_SECONDS
+from tailrace.errors import KafkaTrouble
 from tailrace.kafka import (
     EARLIEST,
     LATEST,
@@ -26,6 +27,7 @@ from tailrace.kafka import (
     NotAuthorized,
     NotLeader,
     OffsetOutOfRange,
+    Stretch,
     UnknownTopic,
 )
 from tailrace.position import epoch_of
@@ -210,7 +212,7 @@ async def test_a_partition_that_cannot_say_where_it_ends_delays_nobody_else() ->
             kafka.produce(SECOND, b"v")
             await it.reached(SECOND, number + 1)
         assert it.loop.time() - begin < HOLD_SECONDS / 2
-        assert [f"t/0: {NotLeader(*FIRST)}"] == it.consumer.waiting
+        assert [str(NotLeader(*FIRST))] == it.consumer.waiting
         await it.warm()
 
 
@@ -241,6 +243,20 @@ async def test_when_the_log_was_cut_off_it_goes_on_at_the_logs_end() -> None:
         await it.reached(FIRST, 2)
         assert '"reason":"truncated"' in data(wire)[0]
         assert ["d"] == data(wire)[1:]
+
+
+async def test_who_comes_back_with_an_id_beyond_the_log_is_told() -> None:
+    """The log was cut off while they were away."""
+    async with reading(FakeKafka(t=1)) as it:
+        it.kafka.produce(FIRST, b"a")
+        await it.warm()
+        reader = make_reader(it.tail, [[3]])
+        wire = attached(reader)
+        reader.flush()
+        await until(lambda: reader.live)
+        it.kafka.produce(FIRST, b"b")
+        await it.reached(FIRST, 2)
+        assert [True, "b"] == ['"reason":"truncated"' in data(wire)[0], *data(wire)[1:]]
 
 
 async def test_an_offset_out_of_range_that_lies_within_the_log_is_asked_for_again() -> None:
@@ -288,11 +304,10 @@ async def test_the_tries_of_one_batch_are_not_counted_for_another() -> None:
     async with reading(FakeKafka(t=1)) as it:
         await it.warm()
         wire = it.subscribed()
-        for first, tries in ((0, 2), (1, 2), (0, 2)):
-            it.kafka.logs[FIRST].troubles += [CorruptBatch(*FIRST, first, first + 1, "cut")] * tries
-        it.kafka.logs[FIRST].troubles += [None, CorruptBatch(*FIRST, 1, 2, "cut"), None]
+        first, second = ([CorruptBatch(*FIRST, at, at + 1, "cut")] * (CORRUPT_TRIES - 1) for at in (0, 1))
+        it.kafka.logs[FIRST].troubles += [*first, *second, *first, None, *second, None, *second]
         it.kafka.produce(FIRST, b"good")
-        await it.reached(FIRST, 1)
+        await until(lambda: not it.kafka.logs[FIRST].troubles)
         it.kafka.produce(FIRST, b"better")
         await it.reached(FIRST, 2)
         assert ["good", "better"] == data(wire)
@@ -430,13 +445,43 @@ async def test_a_log_that_is_not_what_it_was_waits_for_a_fresh_identity(new: lis
         assert [True, *map(bytes.decode, new)] == ['"reason":"epoch"' in data(wire)[0], *data(wire)[1:]]
 
 
+class OnItsWay(FakeKafka):
+    """A cluster whose answers are on their way for a while."""
+
+    def __init__(self, **topics: int) -> None:
+        super().__init__(**topics)
+        self.way = asyncio.Event()
+
+    async def fetch(self, node: int, offsets: Mapping[Place, int], **bounds: int) -> list[Stretch]:
+        answer = await super().fetch(node, offsets, **bounds)
+        await self.way.wait()
+        return answer
+
+
+async def test_what_was_on_its_way_when_the_topic_was_made_again_is_dropped() -> None:
+    """Both logs begin at 0: only the epoch tells that it is none of the new one's."""
+    kafka = OnItsWay(t=1)
+    async with reading(kafka) as it:
+        await it.warm()
+        wire = it.subscribed()
+        kafka.produce(FIRST, b"old")
+        await until(lambda: kafka.fetches)
+        await asyncio.sleep(0.01)
+        kafka.make_again("t", "2", 1)
+        await until(lambda: epoch_of("cluster", "t", "2") in it.tail.position.epochs)
+        kafka.way.set()
+        kafka.produce(FIRST, b"new")
+        await until(lambda: "new" in data(wire))
+        assert [True, "new"] == ['"reason":"epoch"' in data(wire)[0], *data(wire)[1:]]
+
+
 async def test_a_topic_deleted_during_the_warm_up_holds_up_nobody() -> None:
     """The service is ready for the others, and says what is missing."""
     kafka = FakeKafka(t=1, u=1)
     kafka.produce(FIRST, b"v")
     kafka.logs[FIRST].troubles += [NotLeader(*FIRST)] * 1000
     async with reading(kafka) as it:
-        await until(lambda: "t/0: reading what came before the start" in it.consumer.waiting)
+        await until(lambda: it.consumer.waiting == ["topic t, partition 0 has 1 offsets left to read"])
         kafka.topic_troubles["t"] = UnknownTopic("t")
         await it.warm()
         assert ["topic t does not exist"] == it.consumer.degraded
@@ -448,7 +493,7 @@ async def test_a_log_cut_off_during_the_warm_up_is_warm_at_its_new_end() -> None
     kafka.produce(FIRST, *[b"v"] * 9)
     kafka.logs[FIRST].troubles.append(NotLeader(*FIRST))
     async with reading(kafka) as it:
-        await until(lambda: "t/0: reading what came before the start" in it.consumer.waiting)
+        await until(lambda: it.consumer.waiting == ["topic t, partition 0 has 9 offsets left to read"])
         kafka.truncate(FIRST, 5)
         await it.warm()
         assert 5 == it.next_offset(FIRST)
@@ -456,12 +501,19 @@ async def test_a_log_cut_off_during_the_warm_up_is_warm_at_its_new_end() -> None
 
 async def test_continuity_is_known_before_it_is_warm() -> None:
     """No client is told that all is complete before the topics were asked about."""
-    kafka = FakeKafka(t=1)
+
+    class SlowToSay(FakeKafka):
+        async def cleanup_policy(self, topic: str) -> str | KafkaTrouble:
+            await asyncio.sleep(3)
+            return await super().cleanup_policy(topic)
+
+    kafka = SlowToSay(t=1)
     kafka.policies["t"] = "compact,delete"
     async with reading(kafka) as it:
+        begin = it.loop.time()
         assert "complete" == it.consumer.continuity
         await it.warm()
-        assert "compacted" == it.consumer.continuity
+        assert ("compacted", True) == (it.consumer.continuity, it.loop.time() - begin < 3 + IDENTITY_SECONDS)
 
 
 async def test_a_cluster_that_does_not_answer_is_said_before_and_after_the_start() -> None:

@@ -107,8 +107,8 @@ async def test_it_waits_first_for_kafka_then_for_ends_then_for_the_reading() -> 
     assert [] == warmup.waiting
     assert [
         ["Kafka has not answered yet"],
-        ["t/0: its end is not known yet"],
-        ["t/0: reading what came before the start"],
+        ["topic t, partition 0 has not told its end yet"],
+        ["topic t, partition 0 has 7 offsets left to read"],
     ] == heard
 
 
@@ -118,9 +118,9 @@ async def test_a_partition_that_cannot_say_is_named_and_asked_again() -> None:
     kafka.logs[PLACE].end_troubles += [NotLeader(*PLACE), None]
     _, warmup = await met(kafka)
     await warmup.begin(kafka, 1, [PLACE, ("t", 1)])
-    assert [f"t/0: {NotLeader(*PLACE)}"] == warmup.waiting
+    assert [str(NotLeader(*PLACE))] == warmup.waiting
     await warmup.begin(kafka, 1, [PLACE])
-    assert ["t/0: its end is not known yet"] == warmup.waiting
+    assert ["topic t, partition 0 has not told its end yet"] == warmup.waiting
     await warmup.begin(kafka, 1, [PLACE])
     assert (True, []) == (warmup.begun(PLACE), warmup.waiting)
 

@@ -222,6 +222,11 @@ class Tail:
         """Wake ``reader`` after the next batch, whatever it brings: this replica has yet to reach its position."""
         self._waiting[reader] = None
 
+    @property
+    def waiting(self) -> tuple[Follower, ...]:
+        """Who is ahead of this replica."""
+        return tuple(self._waiting)
+
     def keep(self, event: Event, format_: Format) -> bytes:
         """Encode for all live readers of one framing, once, and charge the tail for it."""
         data = format_.event(event, event.id)

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Protocol
 
 from tailrace.event import Event
+from tailrace.position import Position
 
 VIEW_BYTES = 1000
 """Memory of one session, beside its events: mostly the deque. A tail of short sessions would be twice its bound."""
@@ -22,6 +23,9 @@ class Follower(Protocol):
 
     live: bool
     place: int
+
+    @property
+    def position(self) -> Position: ...
 
     def flush(self) -> None: ...
     def fail(self, error: Exception) -> None: ...

@@ -6,6 +6,7 @@ fetch starts from them, and nothing here holds an offset of its own::
     reading      `Consumer`: a task per leader that fetches, one that asks who leads; what to do in trouble
     warmup       where to begin in each partition, and when the tail is warm
     topology     which topics and partitions there are, in which incarnation, and who leads them
+    beyond       readers whose id lies beyond the end of the log
     continuity   whether Kafka keeps all that it was given
     intake       one batch: decode, append, wake
     pace         how long a fetch may wait, by load

@@ -14,13 +14,12 @@ from typing import NamedTuple
 
 from tailrace.event import Decoder, Event, Kind, Unaddressed
 from tailrace.kafka import Stretch
+from tailrace.log import Seldom
 from tailrace.metrics import Lag, Metrics
+from tailrace.position import NO_TOPIC
 from tailrace.tail import Tail
 
 logger = logging.getLogger(__name__)
-
-COMPLAIN_EVERY_SECONDS = 60.0
-"""A producer that forgets the key would otherwise write as much log as data."""
 
 
 class Batch(NamedTuple):
@@ -47,13 +46,13 @@ class Intake:
     ) -> None:
         self._tail = tail
         self._decoder = decoder
-        self._clock = clock
         self._on_stretch = on_stretch
         self._on_sampled = on_sampled
         self._numbers = {name: number for number, name in enumerate(tail.topics)}
         self._turn = asyncio.Lock()
-        self._complained: dict[str, float] = {}
+        self._seldom = Seldom(logger, clock)
         self._metrics = metrics or Metrics()
+        self._epochs = tail.position.epochs
         self.lag = Lag()
 
     async def consume(self, batches: AsyncIterator[Batch]) -> None:
@@ -61,6 +60,8 @@ class Intake:
         async for epochs, asked, stretches in batches:
             async with self.turn():
                 now = self._tail.position.epochs
+                if now != self._epochs:
+                    self._note_epochs(now)
                 for stretch in stretches:
                     topic = self._numbers[stretch.topic]
                     if epochs[topic] == now[topic]:  # or it is of the topic that was here before
@@ -73,6 +74,19 @@ class Intake:
             yield
             for _ in self._tail.wake():
                 await asyncio.sleep(0)
+
+    def jump(self, topic: int, partition: int, offset: int, reason: str) -> None:
+        """Pass over a stretch of the log, as `Tail.jump` does, and count it. Call it within a turn."""
+        self._metrics.count_jump(reason)
+        self._tail.jump(topic, partition, offset, reason)
+
+    def _note_epochs(self, now: tuple[str, ...]) -> None:
+        for name, before, epoch in zip(self._tail.topics, self._epochs, now, strict=True):
+            if before not in {epoch, NO_TOPIC}:
+                logger.warning("topic %s was deleted and made again", name)
+                self._metrics.count_identity_change()
+                self.lag.forget(name)
+        self._epochs = now
 
     def _append(self, topic: int, asked: Mapping[tuple[str, int], int], stretch: Stretch) -> None:
         tail, partition = self._tail, stretch.partition
@@ -105,10 +119,6 @@ class Intake:
 
     def _complain(self, reason: str, stretch: Stretch, offset: int) -> None:
         self._metrics.count_unaddressed(reason)
-        now = self._clock()
-        if now - self._complained.get(reason, -COMPLAIN_EVERY_SECONDS) >= COMPLAIN_EVERY_SECONDS:
-            self._complained[reason] = now
-            where = (stretch.topic, stretch.partition, offset)
-            logger.warning(
-                "left out a record without a session (%s): topic %s, partition %d, offset %d", reason, *where
-            )
+        where = (stretch.topic, stretch.partition, offset)
+        told = "left out a record without a session (%s): topic %s, partition %d, offset %d"
+        self._seldom.log(logging.WARNING, reason, told, reason, *where)

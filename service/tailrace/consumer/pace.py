@@ -1,10 +1,11 @@
-"""How long a fetch may wait at the broker: the less there is to do, the sooner it is told.
+"""How long a fetch may wait at the broker: the less there is to do, the sooner it is told. And how pauses are spread.
 
 A fetch costs much the same whatever it brings. While fetches are rare each goes out at once and comes back with the
 first record; above some 200 a second the broker is left to gather for two milliseconds, which halves the cost of an
-event and adds a millisecond or two to its way. Pure; the clock is passed in.
+event and adds a millisecond or two to its way. Pure but for the dice; the clock is passed in.
 """
 
+import random
 from collections.abc import Callable
 
 IDLE_WAIT_MS = 500
@@ -37,3 +38,8 @@ class Pace:
             self.busy = rate > (QUIET_BELOW if self.busy else BUSY_ABOVE)
             self._since, self._fetches = now, 0
         return (BUSY_WAIT_MS, BUSY_MIN_BYTES) if self.busy else (self._idle_wait_ms, 1)
+
+
+def jittered(seconds: float) -> float:
+    """Spread what many replicas would otherwise do at the same instant: half the time at least, all of it at most."""
+    return seconds * random.uniform(0.5, 1.0)  # noqa: S311  not a secret

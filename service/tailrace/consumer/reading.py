@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
 
+from tailrace.consumer.beyond import Beyond
 from tailrace.consumer.continuity import Continuity, Policies
 from tailrace.consumer.intake import Batch, Intake
-from tailrace.consumer.pace import IDLE_WAIT_MS, Pace
+from tailrace.consumer.pace import IDLE_WAIT_MS, Pace, jittered
 from tailrace.consumer.topology import Topology
 from tailrace.consumer.warmup import Offsets, Warmup
 from tailrace.errors import KafkaTrouble
@@ -75,6 +75,7 @@ class Consumer:
         self._warmup = Warmup(tail, self._topology, seconds=warmup_seconds)
         self._readers: dict[int, asyncio.Task[None]] = {}
         self._continuity = Continuity(kafka, tail)
+        self._beyond = Beyond(kafka, tail, self._topology, self.intake)
         self._corrupt: dict[tuple[str, int], tuple[int, int]] = {}
         """By partition, the offset of the batch that cannot be read, and how often it could not."""
         self._astray: set[tuple[str, int]] = set()
@@ -134,6 +135,7 @@ class Consumer:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._continuity.run(), name="ask for policies")
+                tasks.create_task(self._beyond.run(), name="look for readers beyond the log")
                 while True:
                     await self._ask_identity(tasks)
                     await self._pause_identity()
@@ -148,6 +150,7 @@ class Consumer:
             identity = await self._kafka.identity()
         except KafkaTrouble as trouble:
             self._cluster_trouble = str(trouble)
+            self._metrics.count_failure()
         else:
             self._cluster_trouble = ""
             async with self.intake.turn():
@@ -184,8 +187,9 @@ class Consumer:
             except KafkaTrouble as trouble:
                 pause = min(pause * 2, BACKOFF_SECONDS[1]) if node in self._node_troubles else BACKOFF_SECONDS[0]
                 self._node_troubles[node] = str(trouble)
+                self._metrics.count_failure()
                 self._ask_now.set()
-            await asyncio.sleep(_jittered(pause))
+            await asyncio.sleep(jittered(pause))
         self._node_troubles.pop(node, None)
 
     async def _batches(self, node: int) -> AsyncIterator[Batch]:
@@ -221,7 +225,7 @@ class Consumer:
         return [place for place in self._topology.led_by(node) if held(place, 0) <= now and doubted(place, -1) < known]
 
     def _hold(self, place: tuple[str, int]) -> None:
-        self._held_until[place] = self._clock() + _jittered(HOLD_SECONDS)
+        self._held_until[place] = self._clock() + jittered(HOLD_SECONDS)
 
     async def _find_places(self, node: int) -> None:
         """Find out where to begin and where to go on; a partition that cannot say is held back and asked again."""
@@ -263,7 +267,7 @@ class Consumer:
             self._corrupt[place] = (trouble.first_offset, tries)
         else:
             logger.error("jumping from %d to %d: %s", trouble.first_offset, trouble.next_offset, trouble)
-            self._tail.jump(self._topology.number(place[0]), place[1], trouble.next_offset, "unreadable")
+            self.intake.jump(self._topology.number(place[0]), place[1], trouble.next_offset, "unreadable")
 
     async def _go_where_the_log_is(self, node: int, places: list[tuple[str, int]]) -> None:
         """Jump where the next offset lies outside the log: its start overtook reading, or its end was cut off."""
@@ -289,9 +293,4 @@ class Consumer:
             logger.error(
                 "jumping from %d to %d in partition %d of topic %s: %s", at, target, place[1], place[0], reason
             )
-            self._tail.jump(topic, place[1], target, reason)
-
-
-def _jittered(seconds: float) -> float:
-    """Spread what many replicas would otherwise do at the same instant."""
-    return seconds * random.uniform(0.5, 1.0)  # noqa: S311  not a secret
+            self.intake.jump(topic, place[1], target, reason)

@@ -51,11 +51,11 @@ class Warmup:
         """What it waits for, a sentence each; empty when warm."""
         if not self._topology.known:
             return ["Kafka has not answered yet"]
-        behind = [place for place, end in self._ends.items() if self._is_behind(place, *end)]
+        behind = {place: self._left(place, end[1]) for place, end in self._ends.items() if self._is_behind(place, *end)}
         return [
             *self._topology.unmet,
             *(why for place, why in self._unbegun.items() if self._exists(place)),
-            *("{}/{}: reading what came before the start".format(*place) for place in behind),
+            *(f"{_named(place)} has {left} offsets left to read" for place, left in behind.items()),
         ]
 
     def note(self, stretch: Stretch) -> None:
@@ -88,8 +88,8 @@ class Warmup:
                 self._note_trouble(place, end if isinstance(end, KafkaTrouble) else start)
 
     def _note_trouble(self, place: tuple[str, int], trouble: object) -> None:
-        why = trouble if isinstance(trouble, KafkaTrouble) else "its end is not known yet"
-        self._unbegun[place] = "{}/{}: {}".format(*place, why)
+        known = isinstance(trouble, KafkaTrouble)  # it names its place itself
+        self._unbegun[place] = str(trouble) if known else f"{_named(place)} has not told its end yet"
 
     def _begin(self, place: tuple[str, int], start: int, end: int, by_time: int) -> None:
         partitions = max(1, sum(self._tail.partitions(number) for number in range(len(self._tail.topics))))
@@ -100,9 +100,10 @@ class Warmup:
         del self._unbegun[place]
 
     def _is_behind(self, place: tuple[str, int], epoch: str, end: int) -> bool:
-        number = self._topology.number(place[0])
-        same = epoch == self._epoch(place) and self._exists(place)
-        return same and self._tail.next_offset(number, place[1]) < end
+        return epoch == self._epoch(place) and self._exists(place) and self._left(place, end) > 0
+
+    def _left(self, place: tuple[str, int], end: int) -> int:
+        return end - self._tail.next_offset(self._topology.number(place[0]), place[1])
 
     def _epoch(self, place: tuple[str, int]) -> str:
         return self._tail.position.epochs[self._topology.number(place[0])]
@@ -110,3 +111,7 @@ class Warmup:
     def _exists(self, place: tuple[str, int]) -> bool:
         known = self._tail.partitions(self._topology.number(place[0]))
         return place[1] < known and not self._topology.is_gone(place[0])
+
+
+def _named(place: tuple[str, int]) -> str:
+    return "topic {}, partition {}".format(*place)

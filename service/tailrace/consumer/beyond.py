@@ -1,0 +1,83 @@
+"""Readers whose id lies beyond the end of the log: it was cut off while they were away, and they would wait for ever.
+
+Or until other records stand where theirs did, which they would then be thought to have. A reader that is ahead of this
+replica mostly comes from a faster one, and what it waits for is here in a moment. So only those that still wait when
+somebody looks are held against a fresh high watermark. Lives as long as the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from tailrace.consumer.intake import Intake
+from tailrace.consumer.topology import Topology
+from tailrace.consumer.warmup import Offsets
+from tailrace.errors import KafkaTrouble
+from tailrace.kafka import HIGH_WATERMARK
+from tailrace.tail import Tail
+from tailrace.view import Follower
+
+LOOK_SECONDS = 2.0
+"""How long a reader is taken to wait for this replica before the log is suspected."""
+READERS_AT_ONCE = 500
+"""So many are looked at in one turn of the loop, and the others the next time."""
+
+Place = tuple[str, int]
+
+
+class Beyond:
+    """Looks for such readers, and sends them back to where this replica is."""
+
+    def __init__(self, kafka: Offsets, tail: Tail, topology: Topology, intake: Intake) -> None:
+        self._kafka = kafka
+        self._tail = tail
+        self._topology = topology
+        self._intake = intake
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            readers = self._tail.waiting[:READERS_AT_ONCE]
+            places = [place for node in self._topology.leaders for place in self._topology.led_by(node)]
+            if ahead := {place for reader in readers for place in self._ahead(reader, places)}:
+                await self._look(readers, ahead)
+
+    async def _look(self, readers: Sequence[Follower], ahead: set[Place]) -> None:
+        """Cut ``readers`` back, who waited before the question, where they are beyond its answer.
+
+        Who left meanwhile takes no notice, and who reads a topic that was made again is ahead no more.
+        """
+        ends = await self._ends(ahead)
+        async with self._intake.turn():
+            for reader in readers:
+                for place, entry in self._ahead(reader, ends).items():
+                    if entry > ends[place]:
+                        self._cut_back(reader, place)
+
+    async def _ends(self, places: set[Place]) -> dict[Place, int]:
+        """Give the high watermarks, as far as they can be had now."""
+        found: dict[Place, int] = {}
+        for node in self._topology.leaders:
+            if mine := [place for place in self._topology.led_by(node) if place in places]:
+                try:
+                    answer = await self._kafka.offsets(node, mine, HIGH_WATERMARK)
+                except KafkaTrouble:
+                    continue  # told elsewhere; they are looked at again
+                found |= {place: end for place, end in answer.items() if isinstance(end, int)}
+        return found
+
+    def _ahead(self, reader: Follower, places: Iterable[Place]) -> dict[Place, int]:
+        """Give those of ``places`` where the reader is ahead of this replica, with its next offset."""
+        position, number = reader.position, self._topology.number
+        entries = {place: position.entry(number(place[0]), place[1]) for place in places}
+        return {
+            place: entry
+            for place, entry in entries.items()
+            if entry > self._tail.next_offset(number(place[0]), place[1])
+        }
+
+    def _cut_back(self, reader: Follower, place: Place) -> None:
+        topic = self._topology.number(place[0])
+        reader.cut_back(topic, place[1], self._tail.next_offset(topic, place[1]), "truncated")
