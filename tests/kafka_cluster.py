@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined] # it re-exports them without saying so
     AclBinding,
     AclBindingFilter,
@@ -49,11 +49,14 @@ ADMIN_SECONDS = 20.0
 
 USER, PASSWORD = "ada", "lovelace"
 SECURE = """\
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port},SECURE://127.0.0.1:{secure_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port},SECURE://127.0.0.1:{secure_port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL
+listeners={listeners},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners={listeners}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL,MUTUAL:SSL
 ssl.keystore.type=PEM
 ssl.keystore.location={keystore}
+listener.name.mutual.ssl.client.auth=required
+listener.name.mutual.ssl.truststore.type=PEM
+listener.name.mutual.ssl.truststore.location={client}
 listener.name.secure.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
 listener.name.secure.plain.sasl.jaas.config={plain} required user_{user}="{password}";
 listener.name.secure.scram-sha-256.sasl.jaas.config={scram} required;
@@ -72,11 +75,13 @@ class KafkaCluster:
     def __init__(self) -> None:
         self._foreign = os.environ.get("TEST_KAFKA_BOOTSTRAP")
         self._folder = Path(tempfile.mkdtemp(prefix="tailrace-kafka-"))
-        *self._ports, self._other_port = free_ports(4)
+        *self._ports, self._other_port = free_ports(5)
         self._process: subprocess.Popen[bytes] | None = None
         self.bootstrap = self._foreign or f"127.0.0.1:{self._ports[0]}"
         self.secure_bootstrap = f"127.0.0.1:{self._ports[2]}"
+        self.mutual_bootstrap = f"127.0.0.1:{self._ports[3]}"
         self._certificate = make_certificate(self._folder)
+        self.client_certificate = make_certificate(self._folder, "client")
 
     @property
     def ours(self) -> bool:
@@ -92,7 +97,7 @@ class KafkaCluster:
         """Start the broker, or start it again, on the same ports and log; returns when it answers."""
         if self._foreign:
             return
-        port, controller_port, _ = map(str, self._ports)
+        port, controller_port, *_ = map(str, self._ports)
         options = ["--port", port, "--controller-port", controller_port, "--data", str(self._folder / "data")]
         options += ["--settings", str(self._secure_settings())]
         options += ["--auto-create"]  # so that every test would notice a topic made by mere asking
@@ -105,7 +110,7 @@ class KafkaCluster:
 
     @property
     def ca_file(self) -> str:
-        """What a client of `secure_bootstrap` trusts."""
+        """What a client of `secure_bootstrap` or `mutual_bootstrap` trusts."""
         return str(self._certificate.cert_file)
 
     def add_scram(self, mechanism: str) -> None:
@@ -113,11 +118,11 @@ class KafkaCluster:
         info = ScramCredentialInfo(ScramMechanism[mechanism.replace("-", "_")], 4096)
         self._administer("alter_user_scram_credentials", [UserScramCredentialUpsertion(USER, info, PASSWORD.encode())])
 
-    def allow(self, name: str, operation: str, *, kind: str = "TOPIC") -> None:
-        """Grant `USER` one operation (READ, DESCRIBE) on one topic, or on one resource of another kind (GROUP)."""
+    def allow(self, name: str, operation: str, *, kind: str = "TOPIC", user: str = USER) -> None:
+        """Grant one operation (READ, DESCRIBE) on one topic, or on one resource of another kind (GROUP)."""
         what = (ResourceType[kind], name, ResourcePatternType.LITERAL)
         self._administer(
-            "create_acls", [AclBinding(*what, f"User:{USER}", "*", AclOperation[operation], AclPermissionType.ALLOW)]
+            "create_acls", [AclBinding(*what, f"User:{user}", "*", AclOperation[operation], AclPermissionType.ALLOW)]
         )
 
     def forbid(self, topic: str) -> None:
@@ -127,17 +132,14 @@ class KafkaCluster:
             "delete_acls", [AclBindingFilter(*what, f"User:{USER}", "*", AclOperation.ANY, AclPermissionType.ANY)]
         )
 
-    def committed(self, group: str) -> dict[tuple[str, int], int]:
-        """Give the offsets committed for a group, as Kafka's tools show them."""
-        admin = self._admin()
-        [future] = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)]).values()
+    def committed(self, group: str, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Give the offsets committed for a group, by (topic, partition), where there are any; joins nothing."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group, **QUIET})
         try:
-            found = future.result(ADMIN_SECONDS).topic_partitions or []
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.COORDINATOR_LOAD_IN_PROGRESS:
-                return {}  # nobody has committed anything since the start
-            raise
-        return {(each.topic, each.partition): each.offset for each in found if each.error is None}
+            found = consumer.committed([TopicPartition(*place) for place in places], ADMIN_SECONDS)
+        finally:
+            consumer.close()
+        return {(each.topic, each.partition): each.offset for each in found if each.offset >= 0}
 
     def members(self, group: str) -> list[Any]:
         """Give the members of a group, as Kafka's tools show them."""
@@ -218,23 +220,23 @@ class KafkaCluster:
     def producer(self, **config: Any) -> Producer:
         """A producer; configuration keys with ``_`` for ``.``. It chooses partitions as Java's does."""
         settings = {key.replace("_", "."): value for key, value in config.items()}
-        return Producer({"bootstrap.servers": self.bootstrap, "partitioner": "murmur2_random", **_QUIET, **settings})
+        return Producer({"bootstrap.servers": self.bootstrap, "partitioner": "murmur2_random", **QUIET, **settings})
 
     @property
     def _log(self) -> Path:
         return self._folder / "broker.log"
 
     def _secure_settings(self) -> Path:
-        port, controller_port, secure_port = self._ports
+        where = {"PLAINTEXT": self.bootstrap, "SECURE": self.secure_bootstrap, "MUTUAL": self.mutual_bootstrap}
         keystore = self._folder / "keystore.pem"
         keystore.write_bytes(self._certificate.key_file.read_bytes() + self._certificate.cert_file.read_bytes())
         settings = self._folder / "secure.properties"
         settings.write_text(
             SECURE.format(
-                port=port,
-                controller_port=controller_port,
-                secure_port=secure_port,
+                listeners=",".join(f"{name}://{address}" for name, address in where.items()),
+                controller_port=self._ports[1],
                 keystore=keystore,
+                client=self.client_certificate.cert_file,
                 plain="org.apache.kafka.common.security.plain.PlainLoginModule",
                 scram="org.apache.kafka.common.security.scram.ScramLoginModule",
                 user=USER,
@@ -244,7 +246,7 @@ class KafkaCluster:
         return settings
 
     def _admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self.bootstrap, **_QUIET})
+        return AdminClient({"bootstrap.servers": self.bootstrap, **QUIET})
 
     def _administer(self, what: str, items: list[Any]) -> None:
         admin = self._admin()  # held: its answers die with it
@@ -274,7 +276,7 @@ class KafkaCluster:
             time.sleep(0.02)
 
 
-_QUIET: dict[str, Any] = {"log_level": 2, "error_cb": lambda _: None}
+QUIET: dict[str, Any] = {"log_level": 2, "error_cb": lambda _: None}
 """librdkafka prints every lost connection; a test that kills its broker knows."""
 
 

@@ -19,7 +19,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from confluent_kafka import Producer
 
-from certificates import make_certificate
+from certificates import Certificate, make_certificate
 from tailrace.dev import EmbeddedBroker
 from tailrace.errors import ConfigurationError
 from tailrace.kafka import (
@@ -524,6 +524,73 @@ async def test_a_silent_peer_is_given_up(silent: tuple[str, int]) -> None:
     with pytest.raises(BrokerUnavailable, match=r"no answer within 0\.05 s"):
         await link.ask(Metadata([]), 0.05)
     assert [type(each) for each in reports] == [BrokerUnavailable]
+
+
+class CertificateWanted:
+    """A TLS server that asks for a certificate; where none comes it says so, and waits for the client to go."""
+
+    def __init__(self, certificate: Certificate) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate.cert_file, certificate.key_file)
+        self._context.load_verify_locations(certificate.cert_file)
+        self._context.verify_mode = ssl.CERT_REQUIRED
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Shake hands as far as it goes."""
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        server = self._context.wrap_bio(incoming, outgoing, server_side=True)
+        refused = False
+        while not refused:
+            incoming.write(await reader.read(1 << 16))
+            try:
+                server.do_handshake()
+            except ssl.SSLError as error:
+                refused = not isinstance(error, ssl.SSLWantReadError)
+            writer.write(outgoing.read())
+        await reader.read()
+        writer.close()
+
+
+async def test_a_broker_that_wants_a_certificate(tmp_path: Path) -> None:
+    """A TLS peer that refuses us is an authentication failure, in its own word, though it says so only afterwards."""
+    certificate = make_certificate(tmp_path)
+    settings = {"security_protocol": "SSL", "ssl_ca_file": str(certificate.cert_file)}
+    async with await asyncio.start_server(CertificateWanted(certificate).serve, "127.0.0.1", 0) as server:
+        link = link_to(server.sockets[0].getsockname(), [], **settings)
+        with pytest.raises(AuthenticationFailed, match="CERTIFICATE_REQUIRED"):
+            await link.ask(Metadata([]), 5)
+
+
+class Rude:
+    """A server that hangs up on whoever speaks, once it has listened to so many requests."""
+
+    def __init__(self, patience: int) -> None:
+        self._answers = iter([ScriptedBroker().answers[each] for each in (18, 3)][:patience])
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer as long as there is patience, then hang up."""
+        while True:
+            (size,) = struct.unpack(">i", await reader.readexactly(4))
+            request = await reader.readexactly(size)
+            body = next(self._answers, None)
+            if body is None:
+                break
+            answer = request[4:8] + body
+            writer.write(struct.pack(">i", len(answer)) + answer)
+        writer.close()
+
+
+@pytest.mark.parametrize("patience, hint", [(0, True), (1, True), (2, False)])
+async def test_a_broker_that_hangs_up(patience: int, hint: bool) -> None:
+    """Before its first answer, that is what a wrong security protocol looks like, and is said; later it is not."""
+    reports: list[KafkaTrouble | None] = []
+    async with await asyncio.start_server(Rude(patience).serve, "127.0.0.1", 0) as server:
+        link = link_to(server.sockets[0].getsockname(), reports)
+        for _ in range(patience // 2):
+            await link.ask(Metadata([]), 5)
+        with pytest.raises(BrokerUnavailable) as caught:
+            await link.ask(Metadata([]), 5)
+    assert hint == ("TAILRACE_KAFKA_SECURITY_PROTOCOL" in str(caught.value))
 
 
 class ScriptedBroker:

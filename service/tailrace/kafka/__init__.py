@@ -13,7 +13,7 @@ error is renamed at its border. It must not know sessions, events or clients::
     troubles     what can go wrong, each with its sentence for the operator
 """
 
-from tailrace.kafka.client import EARLIEST, LATEST, Kafka
+from tailrace.kafka.client import EARLIEST, HIGH_WATERMARK, LATEST, Kafka
 from tailrace.kafka.connection import KafkaConnection
 from tailrace.kafka.fetch import Stretch
 from tailrace.kafka.group import GroupCommits
@@ -32,6 +32,7 @@ from tailrace.kafka.troubles import (
 
 __all__ = [
     "EARLIEST",
+    "HIGH_WATERMARK",
     "LATEST",
     "AuthenticationFailed",
     "BrokerError",

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 LATEST, EARLIEST = -1, -2
 """For `Kafka.offsets`: the end that the isolation level allows to see, and the start of the log."""
+HIGH_WATERMARK = -100
+"""The same: the end whatever the isolation level. The number is ours; Kafka says it by the level."""
 
 REQUEST_SECONDS = 10.0
 """For one answer of one broker, connecting included; a fetch may take as long again as it was allowed to wait."""
@@ -119,11 +121,14 @@ class Kafka:
     ) -> dict[tuple[str, int], int | KafkaTrouble | None]:
         """Ask one leader for an offset of each partition (ListOffsets).
 
-        ``when`` is `LATEST` (under read_committed the last stable offset), `EARLIEST`, or a Unix time in milliseconds:
-        the first record that is not older. None: no such record, or the broker cannot say.
+        ``when`` is `LATEST` (under read_committed the last stable offset), `HIGH_WATERMARK`, `EARLIEST`, or a Unix
+        time in milliseconds: the first record that is not older. None: no such record, or the broker cannot say.
         """
+        isolation = self._isolation
+        if when == HIGH_WATERMARK:
+            when, isolation = LATEST, _ISOLATION["read_uncommitted"]
         topics = _by_topic(((topic, partition), when) for topic, partition in partitions)
-        request = OffsetRequest(-1, self._isolation, list(topics.items()))
+        request = OffsetRequest(-1, isolation, list(topics.items()))
         answer = await self._link("ask", self._address(node)).ask(request, REQUEST_SECONDS)
         return {
             (topic, partition): trouble_of(code, topic, partition) or (offset if offset >= 0 else None)

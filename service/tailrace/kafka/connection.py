@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.conn import AIOKafkaConnection, collect_hosts, create_conn
-from aiokafka.errors import BrokerResponseError, IncompatibleBrokerVersion
+from aiokafka.errors import BrokerResponseError, IncompatibleBrokerVersion, KafkaConnectionError
 
 from tailrace.errors import ConfigurationError
 from tailrace.kafka.troubles import AUTHENTICATION_CODES, AuthenticationFailed, BrokerError, BrokerUnavailable
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 BACKSTOP_SECONDS = 120.0
 """aiokafka's own limit for one answer. Ours is always shorter: `Link.ask` takes it from the caller."""
+
+_DOES_IT_FIT = "does TAILRACE_KAFKA_SECURITY_PROTOCOL fit this port?"
+_SASL_WORDS = {
+    33: "it does not offer this TAILRACE_KAFKA_SASL_MECHANISM",
+    34: f"it does not expect SASL; {_DOES_IT_FIT}",
+}
 
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -125,6 +131,7 @@ class Link:
         self._closing = closing
         self._turn = asyncio.Lock()
         self._connection: AIOKafkaConnection | None = None
+        self._answered = False
         self._closed = False
 
     async def ask(self, request: Any, seconds: float) -> Any:
@@ -139,6 +146,7 @@ class Link:
             trouble = self._renamed(error, seconds)
             self._report(self._name, trouble)
             raise trouble from error
+        self._answered = True
         self._report(self._name, None)
         return answer
 
@@ -177,13 +185,19 @@ class Link:
 
     def _renamed(self, error: Exception, seconds: float) -> KafkaTrouble:
         match error:
-            case TimeoutError():
-                return BrokerUnavailable(self._name, f"no answer within {seconds:g} s")
             case ssl.SSLCertVerificationError():
                 return AuthenticationFailed(self._name, error.verify_message)
+            case KafkaConnectionError(__cause__=ssl.SSLError() as alert):
+                return AuthenticationFailed(self._name, f"it ended TLS with {alert.reason}")
             case BrokerResponseError() if error.errno in AUTHENTICATION_CODES:
-                return AuthenticationFailed(self._name, str(error))
+                return AuthenticationFailed(self._name, _SASL_WORDS.get(error.errno) or str(error))
             case IncompatibleBrokerVersion() | NotImplementedError():
                 return BrokerError(35, "UnsupportedVersion", f"broker {self._name}, which must be Kafka 2.3 or newer")
+            case TimeoutError():
+                reason = f"no answer within {seconds:g} s"
+            case KafkaConnectionError() | ConnectionResetError() if not self._answered and not self._closed:
+                # What a broker does that is spoken to without the TLS or the SASL that it expects, or with it in vain.
+                reason = f"it ended the connection without an answer; {_DOES_IT_FIT}"
             case _:
-                return BrokerUnavailable(self._name, str(error) or type(error).__name__)
+                reason = str(error) or type(error).__name__
+        return BrokerUnavailable(self._name, reason)

@@ -1,0 +1,125 @@
+"""Three real Kafka brokers that replicate to each other, for tests in which leaders move.
+
+Each node is broker and controller; any two of them are a majority. The kernel kills them when the tests' process ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from kafka_cluster import ADMIN_SECONDS, QUIET, RUN, START_SECONDS, STOP_SECONDS, free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+COUNT = 3
+SETTINGS = """\
+node.id={node}
+controller.quorum.voters={voters}
+offsets.topic.replication.factor=3
+transaction.state.log.replication.factor=3
+transaction.state.log.min.isr=2
+min.insync.replicas=2
+unclean.leader.election.enable=false
+"""
+
+
+class KafkaNodes:
+    """Enter it to start all nodes, leave it to end them. Node ids begin at 1."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="tailrace-kafka-nodes-"))
+        ports = free_ports(2 * COUNT)
+        self._ports = dict(enumerate(ports[:COUNT], 1))
+        self._controller_ports = dict(enumerate(ports[COUNT:], 1))
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self.bootstrap = ",".join(f"127.0.0.1:{port}" for port in self._ports.values())
+
+    def __enter__(self) -> Self:
+        try:
+            for node in self._ports:
+                self.start(node)
+            self._wait_until(lambda: len(self._brokers()) == COUNT)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self, node: int) -> None:
+        """Start a node, or start it again with the same log; does not wait for it. On the main thread only."""
+        voters = ",".join(f"{each}@127.0.0.1:{port}" for each, port in self._controller_ports.items())
+        settings = self._folder / f"{node}.properties"
+        settings.write_text(SETTINGS.format(node=node, voters=voters))
+        options = ["--port", str(self._ports[node]), "--controller-port", str(self._controller_ports[node])]
+        options += ["--data", str(self._folder / str(node)), "--settings", str(settings)]
+        command = [sys.executable, str(RUN), "--die-with", str(os.getpid()), *options]
+        with self._log(node).open("ab") as log:
+            self._processes[node] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def stop(self, node: int) -> None:
+        """SIGTERM: it hands its leaderships over before it goes."""
+        self._processes[node].terminate()
+        try:
+            self._processes[node].wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill(node)
+
+    def kill(self, node: int) -> None:
+        """SIGKILL: a crash."""
+        self._processes[node].kill()
+        self._processes[node].wait()
+
+    def close(self) -> None:
+        """End all and remove their logs."""
+        for node in self._processes:
+            self.kill(node)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def create_topic(self, topic: str, partitions: int) -> None:
+        """Make a topic with a replica on every node, and return when all replicas follow."""
+        admin = self._admin()
+        admin.create_topics([NewTopic(topic, partitions, COUNT)])[topic].result(ADMIN_SECONDS)
+        self._wait_until(lambda: len(self.leaders(topic)) == partitions and self.in_sync(topic))
+
+    def leaders(self, topic: str) -> dict[int, int]:
+        """Give the node that leads each partition; not those that nobody leads."""
+        found = self._admin().list_topics(topic, timeout=ADMIN_SECONDS).topics[topic].partitions
+        return {number: each.leader for number, each in found.items() if each.leader >= 0}
+
+    def in_sync(self, topic: str) -> bool:
+        """Whether every node holds all of the topic."""
+        found = self._admin().list_topics(topic, timeout=ADMIN_SECONDS).topics[topic].partitions
+        return all(len(each.isrs) == COUNT for each in found.values())
+
+    def _brokers(self) -> dict[int, object]:
+        return dict(self._admin().list_topics(timeout=ADMIN_SECONDS).brokers)
+
+    def _admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self.bootstrap, **QUIET})
+
+    def _log(self, node: int) -> Path:
+        return self._folder / f"{node}.log"
+
+    def _wait_until(self, condition: Callable[[], bool]) -> None:
+        """Poll, or raise with the last words of each broker."""
+        give_up = time.monotonic() + START_SECONDS
+        while not condition():
+            if time.monotonic() > give_up or any(each.poll() is not None for each in self._processes.values()):
+                words = "\n".join(self._log(node).read_text()[-2000:] for node in self._processes)
+                raise RuntimeError(f"Kafka's nodes did not get there:\n{words}")
+            time.sleep(0.05)
