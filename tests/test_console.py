@@ -27,7 +27,6 @@ PLACE = "v1.9f3a2c1d.4.-8"  # partition 1, offset 7
 READY, RESUMED = (json.dumps({"id": PLACE, "session": "chat/ada", "resumed": resumed}) for resumed in (False, True))
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Debian's Chromium is not installed")
 one_loop = pytest.mark.asyncio(loop_scope="module")  # the loop that Chromium was started on
 
 
@@ -116,6 +115,8 @@ class Service:
 async def chromium() -> AsyncIterator[Browser]:
     """One browser for this file; each test has a context of its own."""
     async with async_playwright() as playwright:
+        if CHROMIUM is None:
+            pytest.fail("no Chromium here: apt-get install chromium", pytrace=False)
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         await browser.close()
@@ -167,7 +168,6 @@ class TestPolicy:
 
 
 @pytest.mark.browser
-@needs_chromium
 @one_loop
 class TestContinuity:
     @pytest.mark.parametrize(
@@ -217,7 +217,6 @@ class TestContinuity:
 
 
 @pytest.mark.browser
-@needs_chromium
 @one_loop
 class TestPage:
     async def test_both_transports(self, chromium: Browser, service: Service) -> None:

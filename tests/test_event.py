@@ -12,13 +12,13 @@ import pytest
 from builders import EPOCH, FakeRecord
 from tailrace.encoding import FORMATS, Framing
 from tailrace.event import (
-    Trace,
     MAX_SESSION_CHARACTERS,
     MAX_TYPE_CHARACTERS,
     Arrival,
     Decoder,
     Event,
     Kind,
+    Trace,
     Unaddressed,
     session_problem,
 )
@@ -280,7 +280,7 @@ def test_arrival_is_charged_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "expected"),
+    "headers, expected",
     [([("traceparent", b"00-1-2-01")], Trace(1, 2)), ([], None), ([("traceparent", None)], None)],
     ids=["sampled", "none", "null"],
 )
@@ -289,3 +289,13 @@ def test_trace_is_the_producers(headers: Headers, expected: Trace | None) -> Non
     record = FakeRecord(0, headers=headers)
     reading = Decoder(session_header=None, encoding="text", max_event_bytes=9, trace_of=lambda _: Trace(1, 2))
     assert (reading.decode(record, arrival()).trace, decode(record).trace) == (expected, None)
+
+
+def test_trace_is_charged() -> None:
+    """What a sampled event keeps of its producer's context is memory, too, and counts."""
+    trace = Trace(1 << 127, 1 << 63)
+    decoder = Decoder(session_header=None, encoding="text", max_event_bytes=9, trace_of=lambda _: trace)
+    stretch = arrival()
+    stretch.charge()
+    plain, traced = [decoder.decode(FakeRecord(24, headers=[(name, b"00")]), stretch) for name in ("x", "traceparent")]
+    assert traced.size - plain.size == pytest.approx(sum(map(sys.getsizeof, (trace, *trace))), rel=0.2)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace.errors import BadRequest
-from tailrace.position import Vector, MAX_ID_BYTES, NO_TOPIC, EventId, MalformedId, Position, epoch_of, parse
+from tailrace.position import MAX_ID_BYTES, NO_TOPIC, EventId, MalformedId, Position, Vector, epoch_of, parse
 
 A, B = "9f3a2c1d", "00c0ffee"
 HUGE = 2**63 - 1

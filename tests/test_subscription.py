@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -492,13 +493,13 @@ def refusal(house: House, **who: Any) -> Refused:
 
 def test_a_session_that_the_token_does_not_name_is_forbidden_whatever_else() -> None:
     """It would be forbidden later as well: only then is it worth coming back."""
-    assert Forbidden is type(refusal(House(waiting=["t/0: its end is not known yet"]), session="other"))
+    assert Forbidden is type(refusal(House(waiting=["topic t, partition 0 has not told its end yet"]), session="other"))
 
 
 def test_while_the_service_waits_everyone_comes_back() -> None:
-    """With the first thing that it waits for."""
+    """For what it waits is the operator's: it names brokers and topics."""
     trouble = refusal(House(waiting=["Kafka has not answered yet"]))
-    assert (ComeBack, "not ready: Kafka has not answered yet") == (type(trouble), trouble.detail)
+    assert (ComeBack, "the service is not ready yet") == (type(trouble), trouble.detail)
 
 
 def test_a_subject_has_only_so_many_connections() -> None:
@@ -633,3 +634,62 @@ async def test_a_sampled_event_is_traced_to_each_client() -> None:
     for _ in house.tail.wake():
         pass
     assert [(0, "sse", subscription.id, sampled.arrival.at_ns)] == house.tracing.deliveries
+
+
+async def test_what_a_client_resumes_with_was_handed_to_it_when_it_came() -> None:
+    """How long it was away is no time of ours."""
+    house = House()
+    [sampled] = append(house.tail, FakeRecord(0))
+    sampled.trace = Trace(1, 2)
+    sampled.arrival.at_ns = 7
+    came_ns = time.time_ns()
+    house.opened(Start(((0,),), resumed=True))
+    [(_, _, _, handed_ns)] = house.tracing.deliveries
+    assert came_ns <= handed_ns
+
+
+# What is logged.
+
+
+def logged(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+    return [each.message for each in caplog.records if each.levelno == level]
+
+
+async def test_debug_follows_one_client_by_its_id(caplog: pytest.LogCaptureFixture) -> None:
+    """From admission to the end; only here is its session named."""
+    caplog.set_level(logging.DEBUG, "tailrace")
+    subscription, _ = House().opened()
+    subscription.close()
+    assert ["admitted", "ended"] == logged(caplog, logging.DEBUG)
+    assert {subscription.id} == {vars(each)["request_id"] for each in caplog.records}
+    assert ("s", "the client left") == (vars(caplog.records[0])["session"], vars(caplog.records[1])["reason"])
+
+
+async def test_one_who_was_never_served_did_not_end() -> None:
+    """What is opened and what ends add up."""
+    house = House()
+    house.admit().close()
+    ended = [line for line in house.hub.metrics.render()[0].decode().splitlines() if "_ended_total{" in line]
+    assert {"0.0"} == {line.rpartition(" ")[2] for line in ended}
+
+
+async def test_gaps_and_slow_clients_are_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """Ten thousand clients that come back at once write one line, not ten thousand."""
+    caplog.set_level(logging.INFO, "tailrace")
+    house = House()
+    for subject in ("ada", "grace"):
+        house.opened(Start(((0,),), ("epoch",)), subject=subject)
+    wires = [house.opened(subject=subject)[1] for subject in ("ada", "grace")]
+    for wire in wires:
+        wire.open = False
+    house.turn(10)
+    assert ["told a client of a gap: epoch", "cut a client that took nothing for 10 seconds"] == caplog.messages
+
+
+async def test_a_drain_says_when_it_begins_and_ends(caplog: pytest.LogCaptureFixture) -> None:
+    """So an operator sees what the shutdown waits for."""
+    caplog.set_level(logging.INFO, "tailrace")
+    house = House()
+    house.opened()
+    await house.hub.drain(0)
+    assert ["draining: 1 streams end within 0 seconds", "drained"] == caplog.messages

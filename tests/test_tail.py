@@ -31,6 +31,10 @@ class Follower:
         self.cut: list[tuple[int, int, int, str]] = []
         self._tail = tail
 
+    @property
+    def position(self) -> Position:
+        return self._tail.position
+
     def flush(self) -> None:
         self.flushed += 1
         self.on_flush()

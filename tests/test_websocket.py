@@ -29,7 +29,7 @@ def first(text: str) -> dict[str, Any]:
 
 
 def endpoint(front: Front) -> WebSocketEndpoint:
-    return WebSocketEndpoint(front.admission.admit, front.admission.check_origin)
+    return WebSocketEndpoint(front.admission.admit, front.admission.check_origin, front.admission.note)
 
 
 async def talk(
@@ -189,7 +189,7 @@ async def test_one_who_should_come_back_is_told_when() -> None:
     front = Front()
     front.waiting = ["Kafka has not answered yet"]
     exchange = await talk(front=front, headers=bearer())
-    assert (1013, "not ready: Kafka has not answered yet", True, 1013) == last_words(exchange)
+    assert (1013, "the service is not ready yet", True, 1013) == last_words(exchange)
     assert 1000 <= json.loads(exchange.texts[-1])["retry_after_ms"] <= 3000
 
 
@@ -271,3 +271,30 @@ async def test_only_so_many_sockets_may_wait_for_a_token() -> None:
         assert ["ready"] == controls(await talk(first(token()), serve=serve, hears=1))
         for each in waiting:
             each.say(LEFT)
+
+
+# Counted -----------------------------------------------------------------------------------------------------------
+
+
+def refusals(front: Front) -> dict[str, float]:
+    """Give how often clients were refused, by reason."""
+    lines = front.subscriptions.metrics.render()[0].decode().splitlines()
+    told = [line.removeprefix("tailrace_refusals_total") for line in lines if line.startswith("tailrace_refusals")]
+    counts = {line.split('"')[1]: float(line.rpartition(" ")[2]) for line in told}
+    return {reason: count for reason, count in counts.items() if count}
+
+
+async def test_waiting_for_a_token_is_no_refusal() -> None:
+    """A client whose token comes in its first message has done nothing wrong."""
+    front = Front()
+    await talk(first(token("s")), hears=1, front=front)
+    assert {} == refusals(front)
+
+
+async def test_every_refusal_is_counted_once() -> None:
+    """Before accept, after it, and after the first message."""
+    front = Front()
+    await talk(front=front, headers={"origin": "https://elsewhere.test"})
+    await talk(front=front, query="from=x")
+    await talk(first("a.b.c"), front=front)
+    assert {"foreign_origin": 1, "invalid_request": 1, "invalid_token": 1} == refusals(front)

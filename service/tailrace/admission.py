@@ -6,6 +6,7 @@ scopes; what a refusal becomes on the wire is for `sse`, `websocket` and `app` t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Collection
 
 from starlette.datastructures import Headers, QueryParams
@@ -17,6 +18,8 @@ from tailrace.errors import BadRequest, ComeBack, Refused, Unauthenticated
 from tailrace.event import session_problem
 from tailrace.resume import Wish, is_strange, start_of, wish_of
 from tailrace.subscription import Subscription, Subscriptions
+
+logger = logging.getLogger(__name__)
 
 
 class Admission:
@@ -41,13 +44,6 @@ class Admission:
         Raises:
             Refused: with the subclass that says why.
         """
-        try:
-            return await self._admit(scope, token)
-        except Refused as refused:
-            self._subscriptions.metrics.count_refused(refused.code)
-            raise
-
-    async def _admit(self, scope: Scope, token: str | None) -> Subscription:
         auth.refuse_token_in_query(scope["query_string"])
         session = _session_of(scope)
         wish = wish_of(Headers(scope=scope).get("last-event-id"), QueryParams(scope["query_string"]))
@@ -55,6 +51,11 @@ class Admission:
         self._subscriptions.check(principal, session)
         await self._meet(wish)
         return self._subscriptions.admit(principal, session, start_of(wish, self._subscriptions.tail))
+
+    def note(self, refused: Refused) -> None:
+        """Count and log a refusal; call it once the client is answered with it. Its detail never quotes a token."""
+        self._subscriptions.metrics.count_refused(refused.code)
+        logger.debug("refused", extra={"reason": refused.code, "detail": refused.detail})
 
     def principal(self, scope: Scope) -> Principal:
         """Say who sent the request.

@@ -42,7 +42,10 @@ class _Events:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             subscription = await self._admission.admit(scope)
-        except ComeBack as why:
+        except Refused as why:
+            self._admission.note(why)
+            if not isinstance(why, ComeBack):
+                raise
             await ComeBackStream(why)(scope, receive, send)
             return
         if subscription.over:
@@ -99,7 +102,7 @@ def _contract(name: str) -> Route:
 def public_app(service: Service, more: Sequence[BaseRoute] = ()) -> Starlette:
     """Make the clients' app; ``more`` are routes beside the contract's, such as the console's."""
     cookie = _Cookie(service.admission)
-    endpoint = WebSocketEndpoint(service.admission.admit, service.admission.check_origin)
+    endpoint = WebSocketEndpoint(service.admission.admit, service.admission.check_origin, service.admission.note)
     return Starlette(
         routes=[
             Route("/v1/sessions/{session:path}/events", _Events(service.admission), methods=["GET"]),

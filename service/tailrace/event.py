@@ -151,6 +151,8 @@ _ARRIVAL_BYTES = 250
 _AFFIXES_BYTES = 56 + 2 * BYTES_HEADER
 _EVENT_BYTES = sys.getsizeof(Event.__new__(Event)) + BYTES_HEADER + 3 * 32 + 2 * 8
 """The object · its value's header · offset, time stamp and size · a place in the tail and one in its view."""
+_TRACE_BYTES = 150
+"""A `Trace` with its two numbers."""
 
 
 def session_problem(name: str) -> str | None:
@@ -225,6 +227,7 @@ class Decoder:
         event = Event(arrival, record.offset, record.timestamp, _session(session), kind, type_, data)
         if self._trace_of is not None and (parent := headers.get("traceparent")):
             event.trace = self._trace_of(parent)
+            event.size += 0 if event.trace is None else _TRACE_BYTES
         return event
 
     def _content(self, value: bytes | None, raw_type: bytes | None) -> tuple[Kind, str, bytes]:

@@ -43,11 +43,21 @@ class Gone(Exception):
 
 
 class WebSocketEndpoint:
-    """Serves subscriptions over WebSocket; an ASGI app. ``check`` raises `Refused` for what is not even accepted."""
+    """Serves subscriptions over WebSocket; an ASGI app.
 
-    def __init__(self, admit: Admit, check: Callable[[Scope], None], token_seconds: float = TOKEN_SECONDS) -> None:
+    ``check`` raises `Refused` for what is not even accepted; ``note`` is told of every refusal.
+    """
+
+    def __init__(
+        self,
+        admit: Admit,
+        check: Callable[[Scope], None],
+        note: Callable[[Refused], None],
+        token_seconds: float = TOKEN_SECONDS,
+    ) -> None:
         self._admit = admit
         self._check = check
+        self._note = note
         self._token_seconds = token_seconds
         self._waiting = 0
 
@@ -57,6 +67,7 @@ class WebSocketEndpoint:
         try:
             self._check(scope)
         except Refused as refused:
+            self._note(refused)
             await _deny(send, refused)
             return
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in scope["subprotocols"] else None
@@ -66,6 +77,7 @@ class WebSocketEndpoint:
         except Gone:
             return
         except Refused as refused:
+            self._note(refused)
             await _refuse(send, refused)
             return
         await _serve(subscription, scope, receive, send)

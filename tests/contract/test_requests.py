@@ -22,7 +22,7 @@ from tailrace.app import admin_app, public_app
 DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "openapi" / "openapi.yaml").read_text())
 SERVICE = idle_service(draining=True)
 """It drains, so that a stream that would be admitted ends, after all that was asked for has been looked at."""
-ADMIN = {"/livez", "/readyz"}
+ADMIN = {"/livez", "/readyz", "/metrics"}
 
 CHECKS = [
     checks.status_code_conformance,
@@ -79,6 +79,7 @@ def ask(case: Case[Any], credential: str) -> int:
         ("GET", "/openapi.yaml"),
         ("GET", "/livez"),
         ("GET", "/readyz"),
+        ("GET", "/metrics"),
     ],
 )
 def test_every_answer_is_in_the_contract(method: str, path: str, mode: GenerationMode) -> None:

@@ -152,6 +152,11 @@ class ServiceProcess:
         """Ask how it is, in its own word."""
         return str(httpx.get(f"{self.admin_url}/readyz", trust_env=False).json()["status"])
 
+    def words(self) -> str:
+        """Ask what it waits for, or what is wrong, in its sentences for an operator."""
+        told = httpx.get(f"{self.admin_url}/readyz", trust_env=False).json()
+        return "\n".join([*told.get("waiting_for", []), *told.get("troubles", [])])
+
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Poll until ``condition`` holds, or raise with the process's own words."""
         assert self._process is not None

@@ -15,6 +15,7 @@ from certificates import make_certificate
 from kafka_cluster import PASSWORD, USER, KafkaCluster, free_ports, produce
 from tailrace.kafka import (
     EARLIEST,
+    HIGH_WATERMARK,
     LATEST,
     AuthenticationFailed,
     BrokerUnavailable,
@@ -125,7 +126,7 @@ async def test_aborted_records_stay_unseen(kafka: KafkaCluster, topic: str, conn
 async def test_an_open_transaction_holds_the_end(
     kafka: KafkaCluster, topic: str, connect: Callable[..., Kafka]
 ) -> None:
-    """LATEST is the last stable offset under read_committed, the high watermark otherwise."""
+    """LATEST is the last stable offset under read_committed, the high watermark otherwise; one may ask for that."""
     produce(kafka.producer(), topic, 0, [b"before"])
     producer = kafka.producer(transactional_id=topic)
     producer.init_transactions(20)
@@ -135,9 +136,9 @@ async def test_an_open_transaction_holds_the_end(
     for isolation_level in ("read_committed", "read_uncommitted"):
         client = connect(topic, isolation_level=isolation_level)
         await client.identity()
-        ends.append((await client.offsets(NODE, [(topic, 0)], LATEST))[topic, 0])
+        ends += [(await client.offsets(NODE, [(topic, 0)], when))[topic, 0] for when in (LATEST, HIGH_WATERMARK)]
     producer.abort_transaction(20)
-    assert ends == [1, 2]
+    assert ends == [1, 2, 2, 2]
 
 
 async def test_offsets_by_time(kafka: KafkaCluster, topic: str, connect: Callable[..., Kafka]) -> None:

@@ -197,7 +197,13 @@ async def websocket(service: ServiceProcess, ask: Ask) -> AsyncIterator[Answer]:
     offered = [Subprotocol(SUBPROTOCOL)]
     try:
         socket = await connect_websocket(
-            url, additional_headers=ask.all_headers(), subprotocols=offered, ssl=tls, proxy=None, close_timeout=1
+            url,
+            additional_headers=ask.all_headers(),
+            subprotocols=offered,
+            ssl=tls,
+            proxy=None,
+            close_timeout=1,
+            max_size=None,
         )
     except InvalidStatus as refused:
         response = refused.response

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections import Counter
@@ -10,12 +11,15 @@ from collections.abc import Callable
 
 from tailrace.auth import Principal
 from tailrace.errors import ComeBack, Draining, Forbidden, GoingAway, TooManyConnections
+from tailrace.log import Seldom
 from tailrace.metrics import Metrics
 from tailrace.resume import Start
 from tailrace.subscription.one import Clock, Subscription, Terms
 from tailrace.tail import Tail
 from tailrace.timers import Wheel
 from tailrace.tracing import Tracing
+
+logger = logging.getLogger(__name__)
 
 POSITIONS_PER_TURN = 100
 """How many quiet readers are sent their position in one turn of the loop: about a millisecond of it."""
@@ -43,6 +47,7 @@ class Subscriptions:
         self.continuity = continuity
         self.metrics = metrics or Metrics()
         self.tracing = tracing or Tracing()
+        self.seldom = Seldom(logger)
         self.draining = False
         self._waiting = waiting
         self._all: dict[Subscription, None] = {}
@@ -74,8 +79,8 @@ class Subscriptions:
             raise Forbidden("the token does not cover this session")
         if self.draining:
             raise Draining("the service is shutting down")
-        if waiting := self._waiting():
-            raise ComeBack(f"not ready: {waiting[0]}")
+        if self._waiting():  # for what, is the operator's: it names brokers and topics
+            raise ComeBack("the service is not ready yet")
 
     def admit(self, principal: Principal, session: str, start: Start) -> Subscription:
         """Take a subscriber in; the caller opens the subscription, and closes it whatever happens.
@@ -97,22 +102,31 @@ class Subscriptions:
     def dismiss(self, subscription: Subscription) -> None:
         """Forget someone who has gone."""
         if self._all.pop(subscription, 0) is None:
-            self.metrics.count_ended(subscription.farewell)
+            if subscription.transport:
+                self._note_end(subscription)
             subject = subscription.principal.subject
             self._by_subject[subject] -= 1
             if not self._by_subject[subject]:
                 del self._by_subject[subject]
 
+    def _note_end(self, subscription: Subscription) -> None:
+        farewell = subscription.farewell
+        self.metrics.count_ended(farewell)
+        reason = farewell.reason if farewell else "the client left"
+        logger.debug("ended", extra={"request_id": subscription.id, "reason": reason})
+
     async def drain(self, seconds: float) -> None:
         """End every stream within ``seconds``, in random order, so that the other replicas are not stormed."""
         self.draining = True
         everyone = list(self._all)
+        logger.info("draining: %d streams end within %g seconds", len(everyone), seconds)
         random.shuffle(everyone)
         loop = asyncio.get_running_loop()
         start = loop.time()
         for number, subscription in enumerate(everyone):
             await asyncio.sleep(start + seconds * number / len(everyone) - loop.time())
             subscription.end(GoingAway())
+        logger.info("drained")
 
     def _keep_ids_young(self) -> None:
         """Send quiet readers their position once their last id lies in the older half of the tail.

@@ -18,6 +18,7 @@ from tailrace.auth import Principal
 from tailrace.encoding import FORMATS, Framing
 from tailrace.errors import Farewell, InternalTrouble, SessionEnded, TokenExpired, TooSlow
 from tailrace.event import Event
+from tailrace.log import Seldom
 from tailrace.metrics import Metrics
 from tailrace.position import Position
 from tailrace.reader import Reader
@@ -56,6 +57,7 @@ class Hub(Protocol):
     clock: Clock
     metrics: Metrics
     tracing: Tracing
+    seldom: Seldom
     continuity: Callable[[], str]
 
     def dismiss(self, subscription: Subscription) -> None: ...
@@ -69,6 +71,7 @@ class Subscription:
         "_format",
         "_hub",
         "_live_told",
+        "_since_ns",
         "_start",
         "_timers",
         "_wire",
@@ -86,6 +89,7 @@ class Subscription:
         self._timers: dict[str, Timer] = {}
         self._farewell: Farewell | None = None
         self._wire: Wire | None = None
+        self._since_ns = time.time_ns()
         self.principal = principal
         self.session = session
         self.id = secrets.token_hex(4)  # in logs and traces, where the session's name must not be
@@ -112,6 +116,7 @@ class Subscription:
         self._wire, self._format = wire, FORMATS[wire.framing]
         self.transport = "websocket" if wire.framing is Framing.FRAMES else "sse"
         self._hub.metrics.count_opened(self.transport)
+        self._log_admission()
         self.reader.attach(wire, self._format, asyncio.get_running_loop().call_soon)
         now = self._hub.clock()
         expires_in = self.principal.stream_ends_at(now) - now
@@ -121,6 +126,10 @@ class Subscription:
             self._arm("refresh", expires_in - REFRESH_NOTICE_SECONDS, lambda: self._say_refresh(now + expires_in))
         self._arm("quiet", self._shortest_silence, self._look_after)
         self.reader.flush()
+
+    def _log_admission(self) -> None:
+        told = {"request_id": self.id, "transport": self.transport, "resumed": self._start.resumed}
+        logger.debug("admitted", extra={**told, "session": self.session, "subject": self.principal.subject})
 
     def end(self, farewell: Farewell) -> None:
         """End the subscription once the client has taken what is there; at the send time-out, without that."""
@@ -146,8 +155,9 @@ class Subscription:
     # What the reader reports.
 
     def reset(self, position: Position, reason: str) -> bytes:
-        logger.info("reset", extra={"reason": reason})
         self._hub.metrics.count_reset(reason)
+        self._hub.seldom.log(logging.INFO, reason, "told a client of a gap: %s", reason)
+        logger.debug("reset", extra={"request_id": self.id, "reason": reason})
         return control.write(self._format, control.RESET, id=position, reason=reason, requested=self._start.requested)
 
     def caught_up(self, position: Position, replayed: int) -> bytes:
@@ -164,16 +174,19 @@ class Subscription:
         if live and events:
             deliveries.count(len(events), size, self._hub.clock() - events[0].timestamp_ms / 1000)
         else:
-            deliveries.events += len(events)
-            deliveries.bytes += size
+            deliveries.count_history(len(events), size)
 
     def _trace(self, events: Sequence[Event]) -> None:
-        """Make the spans of these deliveries, of those whose producers asked for it."""
+        """Make the spans of these deliveries, of those whose producers asked for it.
+
+        A client that resumes was handed what is older when it came: its absence is not the service's delay.
+        """
         now = time.time_ns()
         for event in events:
             if event.trace is not None:
                 told = {"transport": self.transport, "request_id": self.id}
-                self._hub.tracing.delivered(event, **told, handed_ns=event.arrival.at_ns, accepted_ns=now)
+                handed_ns = max(event.arrival.at_ns, self._since_ns)
+                self._hub.tracing.delivered(event, **told, handed_ns=handed_ns, accepted_ns=now)
 
     def at_rest(self) -> None:
         """Everything has been taken: say goodbye, and let the transport end the response."""
@@ -188,7 +201,7 @@ class Subscription:
         self._wire.finish()
 
     def failed(self, error: Exception) -> None:
-        logger.error("a subscription failed", exc_info=error)
+        logger.error("a subscription failed", exc_info=error, extra={"request_id": self.id})
         self._farewell = self._farewell or InternalTrouble()
         self._cut()
 
@@ -205,6 +218,7 @@ class Subscription:
             if silence >= self.send_timeout_seconds:
                 self._farewell = self._farewell or TooSlow()
                 self._hub.metrics.count_slow()
+                self._hub.seldom.log(logging.INFO, "too_slow", "cut a client that took nothing for %g seconds", silence)
                 self._cut()
                 return
         elif silence >= self._hub.terms.heartbeat_seconds:
