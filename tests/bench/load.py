@@ -12,6 +12,9 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
+
+import uvloop
 
 MARK, TIME = b"~X", b"~T"
 TIME_DIGITS = 17
@@ -35,8 +38,7 @@ class Subscriber(asyncio.Protocol):
         self._tally = tally
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        transport.write(self._request)
+        cast("asyncio.WriteTransport", transport).write(self._request)  # uvloop's are no subclasses of it
 
     def data_received(self, data: bytes) -> None:
         if not (count := data.count(MARK)):
@@ -74,4 +76,4 @@ async def main(port: int, transport: str, sessions: int, clients: int, token: st
 
 if __name__ == "__main__":
     port, transport, sessions, clients, token, report = sys.argv[1:]
-    asyncio.run(main(int(port), transport, int(sessions), int(clients), token, Path(report)))
+    uvloop.run(main(int(port), transport, int(sessions), int(clients), token, Path(report)))
