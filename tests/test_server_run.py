@@ -245,3 +245,11 @@ def test_second_signal_ends_at_once() -> None:
         process.stdout.readline()
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 128 + signal.SIGTERM
+
+
+def test_garbage_is_collected_seldom() -> None:
+    """In the process that serves: a full collection walks over the whole tail while nobody is served."""
+    script = "import gc; from tailrace.server.run import GC_THRESHOLDS, run\n"
+    script += "async def main(): print(gc.get_threshold() == GC_THRESHOLDS, gc.get_freeze_count() > 0)\n"
+    ended = subprocess.run([sys.executable, "-c", script + "run(main)"], capture_output=True, text=True, check=True)
+    assert ended.stdout == "True True\n"

@@ -51,13 +51,13 @@ async def running(settings: Settings, *, idle_wait_ms: int = IDLE_WAIT_MS) -> As
     Raises `ConfigurationError` for keys and files that cannot be used.
     """
     tracing = tracing_from_environment(os.environ)
-    wheel = Wheel()
-    service = made(settings, wheel, tracing, idle_wait_ms)
-    jobs = [service.consumer.run(), wheel.run(), measure_loop_lag(service.metrics)]
-    if settings.kafka_group_id is not None:
-        positions = service.consumer.positions
-        jobs.append(GroupCommits(connection_of(settings), settings.kafka_group_id, positions).run())
     try:
+        wheel = Wheel()
+        service = made(settings, wheel, tracing, idle_wait_ms)
+        jobs = [service.consumer.run(), wheel.run(), measure_loop_lag(service.metrics)]
+        if settings.kafka_group_id is not None:
+            positions = service.consumer.positions
+            jobs.append(GroupCommits(connection_of(settings), settings.kafka_group_id, positions).run())
         async with asyncio.TaskGroup() as tasks:
             started = [tasks.create_task(job) for job in jobs]
             try:
