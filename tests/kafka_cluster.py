@@ -89,6 +89,11 @@ class KafkaCluster:
         return self._foreign is None
 
     @property
+    def pid(self) -> int | None:
+        """The broker's process, where it is ours and runs."""
+        return None if self._process is None else self._process.pid
+
+    @property
     def both_bootstraps(self) -> str:
         """Where it is, and where it would be after `move`: what an operator writes who knows both."""
         return f"{self.bootstrap},127.0.0.1:{self._other_port}"

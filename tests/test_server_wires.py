@@ -74,12 +74,22 @@ def test_direct_bytes_go_straight_to_the_connection() -> None:
     assert carrier.written == [data]
 
 
-def test_direct_wire_is_writable_while_the_transport_is() -> None:
-    """The transport's mark is the wire's."""
+def test_direct_wire_begins_as_writable_as_the_transport_is() -> None:
+    """A connection may hold more than its mark before its wire is made."""
     carrier = Carrier()
+    carrier.paused = True
     wire, _ = direct(carrier)
-    before, carrier.paused = wire.writable, True
-    assert (before, wire.writable) == (True, False)
+    before = wire.writable
+    wire.notify()
+    assert (before, wire.writable) == (False, True)
+
+
+def test_a_wire_that_has_ended_is_never_writable_again() -> None:
+    """Bytes that the transport takes again are no use to a stream that is over."""
+    wire, _ = direct(Carrier())
+    wire.end()
+    wire.notify()
+    assert not wire.writable
 
 
 def test_stream_bytes_go_to_the_buffer() -> None:

@@ -17,9 +17,10 @@ from typing import Any
 
 import orjson
 
-from tailrace.event import Event, Kind
+from tailrace.event import END, MESSAGE, Event
 
 _LINE_BREAK = re.compile(rb"\r\n|\r|\n")
+_LF, _CR = b"\n\r"  # numbers: a byte is found seven times as fast as a string of one
 
 
 class Framing(Enum):
@@ -55,15 +56,17 @@ class Format:
     """One way to write events: the text, and the framing around it."""
 
     framing: Framing
+    slot: str
+    """Where an `Event` keeps its bytes in this format."""
     wrap: Callable[[bytes], bytes]
     write_event: Callable[[bytes, Event], bytes]
     write_control: Callable[[str, Mapping[str, Any]], bytes]
 
     def event(self, event: Event, id_: bytes) -> bytes:
-        """Encode for one wire; empty for an end, which `reader` says only when nothing comes after it."""
-        if event.kind is Kind.MESSAGE:
+        """Encode for one wire; empty for an end, and only for that: `reader` says it when nothing comes after it."""
+        if event.kind is MESSAGE:
             return self.wrap(self.write_event(id_, event))
-        if event.kind is Kind.END:
+        if event.kind is END:
             return b""
         arrival = event.arrival
         fields = {"id": id_.decode(), "reason": event.type, "topic": arrival.topic_name}
@@ -77,7 +80,7 @@ class Format:
 def _sse_event(id_: bytes, event: Event) -> bytes:
     """Write one event (HTML Living Standard section 9.2.5); a line break inside the data is one more ``data:`` line."""
     data = event.data
-    if b"\n" in data or b"\r" in data:
+    if _LF in data or _CR in data:
         data = _LINE_BREAK.sub(b"\ndata: ", data)
     if event.type:
         return b"id: %b\nevent: %b\ndata: %b\n\n" % (id_, event.type.encode(), data)
@@ -105,7 +108,7 @@ def _as_it_is(data: bytes) -> bytes:
 
 
 FORMATS: Mapping[Framing, Format] = {
-    Framing.BODY: Format(Framing.BODY, _as_it_is, _sse_event, _sse_control),
-    Framing.CHUNKS: Format(Framing.CHUNKS, chunk, _sse_event, _sse_control),
-    Framing.FRAMES: Format(Framing.FRAMES, frame, _json_event, _json_control),
+    Framing.BODY: Format(Framing.BODY, "body", _as_it_is, _sse_event, _sse_control),
+    Framing.CHUNKS: Format(Framing.CHUNKS, "chunks", chunk, _sse_event, _sse_control),
+    Framing.FRAMES: Format(Framing.FRAMES, "frames", frame, _json_event, _json_control),
 }

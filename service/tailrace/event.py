@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple, Protocol
@@ -69,10 +69,14 @@ class Trace(NamedTuple):
     span_id: int
 
 
+MESSAGE, SKIPPED, END = Kind.MESSAGE, Kind.SKIPPED, Kind.END
+"""The same, without a look-up: that of an enum's member is a call in Python 3.11, and this is done per event."""
+
+
 class Arrival:
     """What the events of one partition in one batch share: their origin, and the cut but for their own entry."""
 
-    __slots__ = ("_affixes", "_uncharged", "at_ns", "before", "partition", "topic", "topic_name")
+    __slots__ = ("_affixes", "at_ns", "before", "partition", "topic", "topic_name", "uncharged")
 
     def __init__(self, before: Position, topic: int, topic_name: str, partition: int, at_ns: int = 0) -> None:
         self.at_ns = at_ns
@@ -82,18 +86,19 @@ class Arrival:
         self.topic_name = topic_name
         self.partition = partition
         self._affixes: tuple[bytes, bytes] | None = None
-        self._uncharged = _ARRIVAL_BYTES + sum(64 + 8 * len(offsets) for offsets in before.offsets)
+        self.uncharged = _ARRIVAL_BYTES + sum(64 + 8 * len(offsets) for offsets in before.offsets)
+        """Bytes of memory that no event was charged with yet."""
 
     def id_of(self, offset: int) -> bytes:
         """Write the id of this partition's event at ``offset``: a shared prefix, a number and a shared suffix."""
         if self._affixes is None:
             self._affixes = self.before.around(self.topic, self.partition)
-            self._uncharged += _AFFIXES_BYTES + len(self._affixes[0]) + len(self._affixes[1])
+            self.uncharged += _AFFIXES_BYTES + len(self._affixes[0]) + len(self._affixes[1])
         return b"%b%d%b" % (self._affixes[0], offset + 1, self._affixes[1])
 
     def charge(self) -> int:
-        """Give the bytes of memory that no event was charged with yet; whoever asks takes the charge."""
-        uncharged, self._uncharged = self._uncharged, 0
+        """Give what is `uncharged`; whoever asks takes the charge."""
+        uncharged, self.uncharged = self.uncharged, 0
         return uncharged
 
 
@@ -129,7 +134,7 @@ class Event:
         self.chunks: bytes | None = None
         self.frames: bytes | None = None
         self.trace: Trace | None = None
-        self.size = _EVENT_BYTES + len(data) + arrival.charge()
+        self.size = _EVENT_BYTES + len(data) + (arrival.charge() if arrival.uncharged else 0)
         """Bytes of memory that the tail is charged with; grows with each encoding."""
 
     @property
@@ -222,31 +227,30 @@ class Decoder:
         session = record.key if self._session_header is None else headers.get(self._session_header)
         if session is None:
             raise Unaddressed("no_session")
-        # `ce_type` is CloudEvents' in its Kafka binding.
-        kind, type_, data = self._content(record.value, headers.get("event") or headers.get("ce_type"))
+        kind, type_, data = self._content(record.value, headers)
         event = Event(arrival, record.offset, record.timestamp, _session(session), kind, type_, data)
-        if self._trace_of is not None and (parent := headers.get("traceparent")):
+        if headers and self._trace_of is not None and (parent := headers.get("traceparent")):
             event.trace = self._trace_of(parent)
             event.size += 0 if event.trace is None else _TRACE_BYTES
         return event
 
-    def _content(self, value: bytes | None, raw_type: bytes | None) -> tuple[Kind, str, bytes]:
+    def _content(self, value: bytes | None, headers: Mapping[str, bytes | None]) -> tuple[Kind, str, bytes]:
         if value is None:
             # Where a header names the session, records may still be under way in another partition.
-            return (Kind.END, "", b"") if self._session_header is None else (Kind.SKIPPED, "tombstone", b"")
-        type_ = "" if raw_type is None else _type(raw_type)
+            return (END, "", b"") if self._session_header is None else (SKIPPED, "tombstone", b"")
+        # `ce_type` is CloudEvents' in its Kafka binding.
+        raw = (headers.get("event") or headers.get("ce_type")) if headers else None
+        type_ = _type(raw) if raw else ""
         if type_ is None:
-            return Kind.SKIPPED, "illegal_type", b""
+            return SKIPPED, "illegal_type", b""
         if len(value) > self._max_event_bytes:
-            return Kind.SKIPPED, "too_large", b""
+            return SKIPPED, "too_large", b""
         if self._base64:
-            return Kind.MESSAGE, type_, base64.b64encode(value)
-        return (Kind.MESSAGE, type_, value) if _is_text(value) else (Kind.SKIPPED, "not_text", b"")
+            return MESSAGE, type_, base64.b64encode(value)
+        return (MESSAGE, type_, value) if value.isascii() or _is_utf8(value) else (SKIPPED, "not_text", b"")
 
 
-def _is_text(value: bytes) -> bool:
-    if value.isascii():
-        return True
+def _is_utf8(value: bytes) -> bool:
     try:
         value.decode()
     except UnicodeDecodeError:

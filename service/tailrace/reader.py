@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from tailrace.encoding import Format
-from tailrace.event import Event, Kind
+from tailrace.event import END, Event
 from tailrace.position import Position, Vector
 from tailrace.tail import Tail
 from tailrace.timers import Wheel
@@ -100,26 +100,26 @@ class Reader:
         Take what is there; only then ask whether this is the end; only then rest. Any other order would turn a lagging
         client's loss into a clean goodbye.
         """
-        if self._wire is None or not self._wire.writable:
+        wire = self._wire
+        if wire is None or not wire.writable:
             return
         if self._given is not None:
-            self._report()
+            (events, size, live), self._given = self._given, None
+            self._owner.accepted(events, size, live=live)
         live = self.live
         events, data = self.take(self._format, MAX_FLUSH_BYTES)
-        if data:
-            self.write(data)
-            self._given = events, len(data), live
-            if self._wire.writable:
-                self._report()
+        if data:  # as `write` does it
+            wire.write(data)
+            self.sent_at = self._tail.arrived
+            self.wrote_at = self._wheel.now
+            if wire.writable:
+                self._owner.accepted(events, len(data), live=live)
+            else:
+                self._given = events, len(data), live  # type: ignore[unreachable]  # the write may have filled it
         if self._more:
             self._soon(self.flush)
         elif self.closing:
             self._owner.at_rest()
-
-    def _report(self) -> None:
-        assert self._given is not None  # noqa: S101  set by `flush`
-        (events, size, live), self._given = self._given, None
-        self._owner.accepted(events, size, live=live)
 
     def write(self, data: bytes) -> None:
         """Send ``data``, which may be what the service itself says, whether or not the wire is writable."""
@@ -149,12 +149,14 @@ class Reader:
         self._more = False
         if due == 0:
             return (), b""
-        slot, keep = format_.framing.value, self._tail.keep
+        slot, keep = format_.slot, self._tail.keep
         if due == 1:
             event = view.events[-1]
             self.place += 1
-            self._note_end(event)
-            return (event,), getattr(event, slot) or keep(event, format_)
+            data = getattr(event, slot) or keep(event, format_)
+            self.ended = not data
+            self.closing = self.closing or self.ended
+            return (event,), data
         events, pieces, size = [], [], 0
         for event in view.since(self.place):
             events.append(event)
@@ -164,7 +166,8 @@ class Reader:
                 break
         self.place += len(events)
         self._more = self.place < view.end
-        self._note_end(event)
+        self.ended = not pieces[-1]
+        self.closing = self.closing or (self.ended and not self._more)
         return events, b"".join(pieces)
 
     def _take_catching_up(self, format_: Format, max_bytes: int) -> tuple[Sequence[Event], bytes]:
@@ -175,7 +178,7 @@ class Reader:
             events.append(event)
             self._taken.set(event.arrival.topic, event.arrival.partition, event.offset + 1)
             self.replayed += 1
-            self.ended = event.kind is Kind.END
+            self.ended = event.kind is END
             id_ = self.position.text(mark=(event.arrival.topic, event.arrival.partition))
             piece = format_.event(event, id_.encode())
             pieces.append(piece)
@@ -218,11 +221,6 @@ class Reader:
         topic, partition = event.arrival.topic, event.arrival.partition
         entry = self._taken.entry(topic, partition)
         return event.offset >= entry >= self._tail.floor(topic, partition)
-
-    def _note_end(self, last: Event) -> None:
-        self.ended = last.kind is Kind.END
-        if self.ended and not self._more:
-            self.closing = True
 
     # Going live, and leaving.
 

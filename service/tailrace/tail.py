@@ -229,9 +229,10 @@ class Tail:
 
     def keep(self, event: Event, format_: Format) -> bytes:
         """Encode for all live readers of one framing, once, and charge the tail for it."""
-        data = format_.event(event, event.id)
-        setattr(event, format_.framing.value, data)
-        cost = len(data) + BYTES_HEADER + event.arrival.charge()
+        arrival = event.arrival
+        data = format_.event(event, arrival.id_of(event.offset))
+        setattr(event, format_.slot, data)
+        cost = len(data) + BYTES_HEADER + (arrival.charge() if arrival.uncharged else 0)
         event.size += cost
         self.bytes += cost
         return data
@@ -241,23 +242,25 @@ class Tail:
 
         Yields whenever a slice of time is used up: give the event loop a turn and go on. An exception ends one reader.
         """
-        slice_ends = self._clock() + WAKE_SLICE_SECONDS
-        for reader in self._woken():
-            try:
-                reader.flush()
-            except Exception as error:  # noqa: BLE001  one reader's trouble is its own
-                reader.fail(error)
-            if self._clock() > slice_ends:
-                yield
-                slice_ends = self._clock() + WAKE_SLICE_SECONDS
+        clock = self._clock
+        slice_ends = clock() + WAKE_SLICE_SECONDS
+        for readers in self._woken():
+            for reader in readers:
+                try:
+                    reader.flush()
+                except Exception as error:  # noqa: BLE001  one reader's trouble is its own
+                    reader.fail(error)
+                if clock() > slice_ends:
+                    yield
+                    slice_ends = clock() + WAKE_SLICE_SECONDS
         self.evict()
 
-    def _woken(self) -> Iterator[Follower]:
+    def _woken(self) -> Iterator[tuple[Follower, ...]]:
         waiting, self._waiting = self._waiting, {}
-        yield from waiting
-        while self._touched:
-            view, _ = self._touched.popitem()
-            yield from tuple(view.readers)
+        yield tuple(waiting)
+        touched = self._touched
+        while touched:
+            yield tuple(touched.popitem()[0].readers)
 
     def _open(self, session: str) -> View:
         view = self._views[session] = View(session)

@@ -56,8 +56,13 @@ class ServiceProcess:
             kafka_topics=topics,
             bind=self.host_port,
             admin_bind=self.admin_url.removeprefix("http://"),
-            jwt_secret=SECRET,
-            **{"drain_seconds": 0.2, "heartbeat_seconds": 1, "max_connections_per_subject": 1000, **settings},
+            **{
+                "jwt_secret": SECRET,
+                "drain_seconds": 0.2,
+                "heartbeat_seconds": 1,
+                "max_connections_per_subject": 1000,
+                **settings,
+            },
         )
         if self.certificate is not None:
             self._environment["TAILRACE_TLS_CERT_FILE"] = str(self.certificate.cert_file)
@@ -74,6 +79,12 @@ class ServiceProcess:
     def url(self) -> str:
         """The public address, without a slash at its end."""
         return f"http{'s' if self.certificate else ''}://{self.host_port}"
+
+    @property
+    def pid(self) -> int:
+        """The running process's id."""
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def log(self) -> str:
@@ -156,6 +167,11 @@ class ServiceProcess:
         """Ask what it waits for, or what is wrong, in its sentences for an operator."""
         told = httpx.get(f"{self.admin_url}/readyz", trust_env=False).json()
         return "\n".join([*told.get("waiting_for", []), *told.get("troubles", [])])
+
+    def metric(self, name: str) -> float:
+        """Scrape one number, a metric without labels."""
+        lines = httpx.get(f"{self.admin_url}/metrics", trust_env=False).text.splitlines()
+        return next(float(line.split()[-1]) for line in lines if line.startswith(f"{name} "))
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Poll until ``condition`` holds, or raise with the process's own words."""

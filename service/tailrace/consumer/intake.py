@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from tailrace.event import Decoder, Event, Kind, Unaddressed
+from tailrace.event import SKIPPED, Decoder, Event, Unaddressed
 from tailrace.kafka import Stretch
 from tailrace.log import Seldom
 from tailrace.metrics import Lag, Metrics
@@ -101,7 +101,7 @@ class Intake:
                     self._complain(trouble.reason, stretch, record.offset)
                     continue
                 append(event)
-                if event.kind is Kind.SKIPPED:
+                if event.kind is SKIPPED:
                     self._metrics.count_skipped(event.type)
                 if event.trace is not None:
                     self._on_sampled(event, tail.readers(event.session))

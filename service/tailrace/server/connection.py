@@ -102,6 +102,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.paused = True
+        self._protocol.paused()
 
     def resume_writing(self) -> None:
         self.paused = False

@@ -49,6 +49,11 @@ class Http1(H11Protocol):
             event = Response(event.stream_id, [*event.headers, (b"connection", b"close")], event.status_code)
         await super().stream_send(event)
 
+    def paused(self) -> None:
+        """The transport holds more than its mark."""
+        if self.stream is not None:
+            self.stream.wire.writable = False
+
     def resumed(self) -> None:
         """The transport takes bytes again."""
         if self.stream is not None:

@@ -74,6 +74,9 @@ class Http2(H2Protocol):
             else:
                 await self._handle_events(events)
 
+    def paused(self) -> None:
+        """The transport holds more than its mark: nothing is taken from the streams' buffers, which then fill."""
+
     def resumed(self) -> None:
         """The transport takes bytes again."""
         self._sender.resume()

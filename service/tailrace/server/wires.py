@@ -69,23 +69,20 @@ def _nothing() -> None:
 class ServerWire(ABC):
     """What the two have in common; ``inbox`` is where the application behind it receives."""
 
-    __slots__ = ("_alive", "_inbox", "framing", "on_writable")
+    __slots__ = ("_alive", "_inbox", "framing", "on_writable", "writable")
 
-    def __init__(self, inbox: Inbox, framing: Framing) -> None:
+    def __init__(self, inbox: Inbox, framing: Framing, *, writable: bool) -> None:
         self._inbox = inbox
         self._alive = True
         self.framing = framing
         self.on_writable: Callable[[], None] = _nothing
+        self.writable = writable
+        """As in `tailrace.wire.Wire`; set where it changes, because it is read twice for every event."""
 
     def end(self) -> None:
         """Take no byte from now on: the stream has closed, or is about to say its last word."""
-        self._alive = False
+        self._alive = self.writable = False
         self.on_writable = _nothing  # the reader behind it may go
-
-    @property
-    @abstractmethod
-    def writable(self) -> bool:
-        """As in `tailrace.wire.Wire`."""
 
     @abstractmethod
     def write(self, data: bytes) -> None:
@@ -111,7 +108,8 @@ class ServerWire(ABC):
             on_message(message)
 
     def notify(self) -> None:
-        """Call ``on_writable``; whoever fails there loses this wire, not the connection of others."""
+        """Be writable again and say so; whoever fails on hearing it loses this wire, not the connection of others."""
+        self.writable = self._alive
         try:
             self.on_writable()
         except Exception:
@@ -125,12 +123,8 @@ class DirectWire(ServerWire):
     __slots__ = ("_carrier",)
 
     def __init__(self, inbox: Inbox, framing: Framing, carrier: Carrier) -> None:
-        super().__init__(inbox, framing)
+        super().__init__(inbox, framing, writable=not carrier.paused)
         self._carrier = carrier
-
-    @property
-    def writable(self) -> bool:
-        return self._alive and not self._carrier.paused
 
     def write(self, data: bytes) -> None:
         if self._alive:
@@ -146,18 +140,15 @@ class StreamWire(ServerWire):
     __slots__ = ("_buffer", "_stream_id", "_streams")
 
     def __init__(self, inbox: Inbox, framing: Framing, streams: Streams, stream_id: int, buffer: SendBuffer) -> None:
-        super().__init__(inbox, framing)
+        super().__init__(inbox, framing, writable=not buffer.full)
         self._streams = streams
         self._stream_id = stream_id
         self._buffer = buffer
 
-    @property
-    def writable(self) -> bool:
-        return self._alive and not self._buffer.full
-
     def write(self, data: bytes) -> None:
         if self._alive:
             self._buffer.extend(data)
+            self.writable = not self._buffer.full
             self._streams.wake(self._stream_id)
 
     def _cut(self) -> None:

@@ -67,6 +67,7 @@ class Subscription:
     """One subscriber; owns its reader."""
 
     __slots__ = (
+        "_deliveries",
         "_farewell",
         "_format",
         "_hub",
@@ -115,6 +116,7 @@ class Subscription:
         """Begin: say hello at once, then whatever is due."""
         self._wire, self._format = wire, FORMATS[wire.framing]
         self.transport = "websocket" if wire.framing is Framing.FRAMES else "sse"
+        self._deliveries = self._hub.metrics.deliveries[self.transport]
         self._hub.metrics.count_opened(self.transport)
         self._log_admission()
         self.reader.attach(wire, self._format, asyncio.get_running_loop().call_soon)
@@ -168,13 +170,13 @@ class Subscription:
 
     def accepted(self, events: Sequence[Event], size: int, *, live: bool) -> None:
         """Count a write; how old the events of a history are says nothing about the service."""
-        deliveries = self._hub.metrics.deliveries[self.transport]
-        if self._hub.tracing.enabled:
+        hub = self._hub
+        if hub.tracing.enabled:
             self._trace(events)
         if live and events:
-            deliveries.count(len(events), size, self._hub.clock() - events[0].timestamp_ms / 1000)
+            self._deliveries.count(len(events), size, hub.clock() - events[0].timestamp_ms / 1000)
         else:
-            deliveries.count_history(len(events), size)
+            self._deliveries.count_history(len(events), size)
 
     def _trace(self, events: Sequence[Event]) -> None:
         """Make the spans of these deliveries, of those whose producers asked for it.
