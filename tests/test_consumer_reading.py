@@ -16,7 +16,8 @@ from fake_kafka import FakeKafka, Place
 from leaping import leaping, until
 from tailrace.consumer import Consumer
 from tailrace.consumer.pace import BUSY_MIN_BYTES, BUSY_WAIT_MS
-from tailrace.consumer.reading import BACKOFF_SECONDS, CORRUPT_TRIES, HOLD_SECONDS, IDENTITY_SECONDS
+from tailrace.consumer.reading import BACKOFF_SECONDS, CORRUPT_TRIES, IDENTITY_SECONDS
+from tailrace.consumer.withheld import HOLD_SECONDS
 from tailrace.errors import KafkaTrouble
 from tailrace.kafka import (
     EARLIEST,

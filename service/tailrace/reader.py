@@ -274,7 +274,7 @@ class Reader:
             due = self._view.end - self.place
             return self._view.events[-due].cut_before if due else self._tail.position
         self._pad()
-        return Position(self._tail.position.epochs, self._taken.offsets)
+        return Position(self._tail.epochs, self._taken.offsets)
 
     @property
     def below(self) -> list[tuple[int, int]]:

@@ -114,7 +114,7 @@ def _entries(id_: EventId, number: int, tail: Tail) -> tuple[int, ...] | None:
     A group ``0`` says that the topic did not exist yet, so all that it holds is later; which topic it means shows only
     where the id has as many groups as there are topics. A group of a topic that is not ours is ignored.
     """
-    epoch = tail.position.epochs[number]
+    epoch = tail.epochs[number]
     if epoch != NO_TOPIC:
         for group, entries in id_.groups:
             if group == epoch:

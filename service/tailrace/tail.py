@@ -33,7 +33,8 @@ class Tail:
         self.arrived = 0
         """Events appended since the start: with `half`, how far the tail has turned over."""
         self._clock = clock
-        self._epochs = [NO_TOPIC] * len(self.topics)
+        self.epochs = (NO_TOPIC,) * len(self.topics)
+        """Which incarnation of each topic is being read."""
         self._next: list[list[int]] = [[] for _ in self.topics]
         self._floor: list[list[int]] = [[] for _ in self.topics]
         self._jumps: dict[tuple[int, int], tuple[int, str]] = {}
@@ -49,7 +50,7 @@ class Tail:
     def position(self) -> Position:
         """This replica's cut, now."""
         if self._position is None:
-            self._position = Position(tuple(self._epochs), tuple(tuple(offsets) for offsets in self._next))
+            self._position = Position(self.epochs, tuple(tuple(offsets) for offsets in self._next))
         return self._position
 
     @property
@@ -98,9 +99,9 @@ class Tail:
 
         A count never shrinks under one epoch: a broker with stale metadata is not believed.
         """
-        if self._epochs[topic] not in {epoch, NO_TOPIC}:
+        if self.epochs[topic] not in {epoch, NO_TOPIC}:
             self._replace(topic)
-        self._epochs[topic] = epoch
+        self.epochs = (*self.epochs[:topic], epoch, *self.epochs[topic + 1 :])
         missing = partitions - len(self._next[topic])
         self._next[topic] += [0] * missing
         self._floor[topic] += [0] * missing
@@ -133,8 +134,9 @@ class Tail:
 
     def advance(self, topic: int, partition: int, next_offset: int) -> None:
         """Move on over records that are no events: markers, aborted ones, compacted ones, those of no session."""
-        self._next[topic][partition] = next_offset
-        self._position = None
+        if self._next[topic][partition] != next_offset:
+            self._next[topic][partition] = next_offset
+            self._position = None
 
     def evict(self) -> None:
         """Let the oldest events go until the bytes fit."""

@@ -9,6 +9,7 @@ fetch starts from them, and nothing here holds an offset of its own::
     beyond       readers whose id lies beyond the end of the log
     continuity   whether Kafka keeps all that it was given
     intake       one batch: decode, append, wake
+    withheld     partitions that are left alone for a moment
     pace         how long a fetch may wait, by load
 """
 

@@ -57,14 +57,14 @@ class Continuity:
 
     def look(self) -> None:
         """Ask now where a topic is new, or was made again. Call it after each identity."""
-        if self._tail.position.epochs != self._epochs:
+        if self._tail.epochs != self._epochs:
             self._met.set()
 
     async def run(self) -> None:
         """Ask until cancelled."""
         while True:
             self._met.clear()
-            self._epochs = self._tail.position.epochs
+            self._epochs = self._tail.epochs
             answered = [await self._ask(name) for name in self._existing()]
             try:
                 async with asyncio.timeout(ASK_SECONDS if all(answered) else RETRY_SECONDS):
@@ -73,7 +73,7 @@ class Continuity:
                 pass
 
     def _existing(self) -> list[str]:
-        epochs = self._tail.position.epochs
+        epochs = self._tail.epochs
         return [name for name, epoch in zip(self._tail.topics, epochs, strict=True) if epoch != NO_TOPIC]
 
     async def _ask(self, topic: str) -> bool:

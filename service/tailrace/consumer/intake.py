@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from tailrace.event import SKIPPED, Decoder, Event, Unaddressed
@@ -29,6 +28,26 @@ class Batch(NamedTuple):
     epochs: tuple[str, ...]
     asked: Mapping[tuple[str, int], int]
     stretches: Sequence[Stretch]
+
+
+class Turn:
+    """One turn at the tail, as ``async with`` takes it."""
+
+    __slots__ = ("_lock", "_tail")
+
+    def __init__(self, lock: asyncio.Lock, tail: Tail) -> None:
+        self._lock = lock
+        self._tail = tail
+
+    async def __aenter__(self) -> None:
+        await self._lock.acquire()
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            for _slice in self._tail.wake() if kind is None else ():
+                await asyncio.sleep(0)
+        finally:
+            self._lock.release()
 
 
 class Intake:
@@ -52,14 +71,14 @@ class Intake:
         self._turn = asyncio.Lock()
         self._seldom = Seldom(logger, clock)
         self._metrics = metrics or Metrics()
-        self._epochs = tail.position.epochs
+        self._epochs = tail.epochs
         self.lag = Lag()
 
     async def consume(self, batches: AsyncIterator[Batch]) -> None:
         """Take in batch after batch. Several leaders may be consumed side by side: they take turns."""
         async for epochs, asked, stretches in batches:
             async with self.turn():
-                now = self._tail.position.epochs
+                now = self._tail.epochs
                 if now != self._epochs:
                     self._note_epochs(now)
                 for stretch in stretches:
@@ -67,13 +86,9 @@ class Intake:
                     if epochs[topic] == now[topic]:  # or it is of the topic that was here before
                         self._append(topic, asked, stretch)
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    def turn(self) -> Turn:
         """Change the tail alone, then serve everyone whom the changes concern."""
-        async with self._turn:
-            yield
-            for _ in self._tail.wake():
-                await asyncio.sleep(0)
+        return Turn(self._turn, self._tail)
 
     def jump(self, topic: int, partition: int, offset: int, reason: str) -> None:
         """Pass over a stretch of the log, as `Tail.jump` does, and count it. Call it within a turn."""

@@ -18,6 +18,7 @@ from tailrace.consumer.intake import Batch, Intake
 from tailrace.consumer.pace import IDLE_WAIT_MS, Pace, jittered
 from tailrace.consumer.topology import Topology
 from tailrace.consumer.warmup import Offsets, Warmup
+from tailrace.consumer.withheld import Withheld
 from tailrace.errors import KafkaTrouble
 from tailrace.event import Decoder, Event
 from tailrace.kafka import EARLIEST, LATEST, CorruptBatch, Identity, NotLeader, OffsetOutOfRange, Stretch, UnknownTopic
@@ -32,8 +33,6 @@ IDENTITY_AT_LEAST_SECONDS = 0.25
 """However many ask for it, no more often than this."""
 BACKOFF_SECONDS = (0.1, 2.0)
 """Pause after trouble with a broker, doubled each time between these, with jitter."""
-HOLD_SECONDS = 0.5
-"""A partition in trouble is left out for so long, with jitter, while the others are read on."""
 MAX_FETCH_BYTES = 4 * 1024 * 1024
 """Of one answer: parsing runs on the event loop, and this is some ten milliseconds of it."""
 CORRUPT_TRIES = 3
@@ -80,10 +79,7 @@ class Consumer:
         """By partition, the offset of the batch that cannot be read, and how often it could not."""
         self._astray: set[tuple[str, int]] = set()
         """Partitions that do not hold the offset asked for."""
-        self._doubted: dict[tuple[str, int], int] = {}
-        """By partition whose topic may not be the same any more, the number of the last identity that cannot tell."""
-        self._identities_asked = self._identity_known = 0
-        self._held_until: dict[tuple[str, int], float] = {}
+        self._withheld = Withheld(clock)
         self._cluster_trouble = ""
         self._node_troubles: dict[int, str] = {}
         self._place_troubles: dict[tuple[str, int], str] = {}
@@ -144,8 +140,7 @@ class Consumer:
 
     async def _ask_identity(self, tasks: asyncio.TaskGroup) -> None:
         self._ask_now.clear()
-        self._identities_asked += 1
-        number, waiting, self._asked = self._identities_asked, self._asked, None
+        number, waiting, self._asked = self._withheld.ask(), self._asked, None
         try:
             identity = await self._kafka.identity()
         except KafkaTrouble as trouble:
@@ -155,7 +150,7 @@ class Consumer:
             self._cluster_trouble = ""
             async with self.intake.turn():
                 self._warmup.expect(self._topology.take_up(identity))
-                self._identity_known = number
+                self._withheld.known(number)
             self._continuity.look()
             self._start_readers(tasks)
         if waiting is not None and not waiting.done():
@@ -196,36 +191,31 @@ class Consumer:
         """Fetch from ``node``, one request at a time, until a partition needs to be asked where it begins or ends."""
         pace = Pace(self._clock, self._idle_wait_ms)
         while asked := self._next_offsets(node):
-            epochs = self._tail.position.epochs
+            epochs = self._tail.epochs
             max_wait_ms, min_bytes = pace.next()
             stretches = await self._kafka.fetch(
                 node, asked, max_wait_ms=max_wait_ms, min_bytes=min_bytes, max_bytes=MAX_FETCH_BYTES
             )
             self._node_troubles.pop(node, None)
-            self._metrics.count_fetch(sum(len(stretch.records) for stretch in stretches))
+            self._metrics.count_fetch(sum([len(stretch.records) for stretch in stretches]))
             yield Batch(epochs, asked, stretches)
             if self._unplaced(node):
                 return
 
     def _next_offsets(self, node: int) -> Mapping[tuple[str, int], int]:
         """Give what to ask ``node`` for; one partition's trouble holds back that partition only."""
-        return {
-            place: self._tail.next_offset(self._topology.number(place[0]), place[1])
-            for place in self._free(node)
-            if self._warmup.begun(place) and place not in self._astray
-        }
+        led, next_offset = self._topology.led_by(node), self._tail.next_offset
+        if left_out := self._astray | self._warmup.unbegun | self._withheld.now():
+            led = {place: number for place, number in led.items() if place not in left_out}
+        return {place: next_offset(number, place[1]) for place, number in led.items()}
 
     def _unplaced(self, node: int) -> list[tuple[str, int]]:
         """Give the partitions of which it must be asked, now, where they begin and end."""
-        return [place for place in self._free(node) if not self._warmup.begun(place) or place in self._astray]
-
-    def _free(self, node: int) -> list[tuple[str, int]]:
-        now, known = self._clock(), self._identity_known
-        held, doubted = self._held_until.get, self._doubted.get
-        return [place for place in self._topology.led_by(node) if held(place, 0) <= now and doubted(place, -1) < known]
-
-    def _hold(self, place: tuple[str, int]) -> None:
-        self._held_until[place] = self._clock() + jittered(HOLD_SECONDS)
+        unplaced = self._astray | self._warmup.unbegun
+        if not unplaced:
+            return []
+        unplaced -= self._withheld.now()
+        return [place for place in self._topology.led_by(node) if place in unplaced]
 
     async def _find_places(self, node: int) -> None:
         """Find out where to begin and where to go on; a partition that cannot say is held back and asked again."""
@@ -234,7 +224,7 @@ class Consumer:
         await self._go_where_the_log_is(node, [place for place in places if place in self._astray])
         for place in places:
             if place in self._astray or not self._warmup.begun(place):
-                self._hold(place)
+                self._withheld.hold(place)
 
     # Trouble with one partition.
 
@@ -251,10 +241,10 @@ class Consumer:
             self._warmup.note(stretch)
             return
         self._place_troubles[place] = str(trouble)
-        self._hold(place)
+        self._withheld.hold(place)
         self._ask_now.set()
         if isinstance(trouble, OffsetOutOfRange | UnknownTopic | NotLeader):
-            self._doubted[place] = self._identities_asked
+            self._withheld.doubt(place)
         if isinstance(trouble, OffsetOutOfRange):
             self._astray.add(place)
         elif isinstance(trouble, CorruptBatch):
@@ -273,11 +263,11 @@ class Consumer:
         """Jump where the next offset lies outside the log: its start overtook reading, or its end was cut off."""
         if not places:
             return
-        epochs = self._tail.position.epochs
+        epochs = self._tail.epochs
         starts = await self._kafka.offsets(node, places, EARLIEST)
         ends = await self._kafka.offsets(node, places, LATEST)
         async with self.intake.turn():
-            if self._tail.position.epochs != epochs:
+            if self._tail.epochs != epochs:
                 return  # said of a topic that was made again meanwhile
             for place in places:
                 start, end = starts.get(place), ends.get(place)

@@ -7,7 +7,7 @@ no I/O. Lives as long as the service.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tailrace.kafka import Identity, TopicIdentity, UnknownTopic
@@ -39,6 +39,7 @@ class Topology:
         self._topics = {
             name: _Topic(number, f"topic {name} is not known yet") for number, name in enumerate(tail.topics)
         }
+        self._led: Mapping[int, dict[tuple[str, int], int]] = {}
         self.known = False
         """Whether the cluster has answered once."""
 
@@ -61,7 +62,16 @@ class Topology:
                     topic.met = True
                 self._tail.learn(topic.number, epoch, len(said.leaders))
         self.known = True
+        self._led = self._by_leader()
         return found
+
+    def _by_leader(self) -> Mapping[int, dict[tuple[str, int], int]]:
+        led: dict[int, dict[tuple[str, int], int]] = {}
+        for name, topic in self._topics.items():
+            for partition, leader in enumerate(topic.leaders):
+                if leader is not None:
+                    led.setdefault(leader, {})[name, partition] = topic.number
+        return led
 
     def _is_forward(self, topic: _Topic, epoch: str, said: TopicIdentity) -> bool:
         if epoch in topic.left:
@@ -73,12 +83,9 @@ class Topology:
         topic.epoch = epoch
         return True
 
-    def led_by(self, node: int) -> Iterator[tuple[str, int]]:
-        """Give the partitions that ``node`` leads."""
-        for name, topic in self._topics.items():
-            for partition, leader in enumerate(topic.leaders):
-                if leader == node:
-                    yield name, partition
+    def led_by(self, node: int) -> Mapping[tuple[str, int], int]:
+        """Give the partitions that ``node`` leads, each with its topic's place in a position."""
+        return self._led.get(node, {})
 
     def is_led(self, place: tuple[str, int]) -> bool:
         """Whether the partition exists and has a leader."""
@@ -97,7 +104,7 @@ class Topology:
     @property
     def leaders(self) -> set[int]:
         """All nodes that lead a partition of ours."""
-        return {leader for topic in self._topics.values() for leader in topic.leaders if leader is not None}
+        return set(self._led)
 
     def number(self, name: str) -> int:
         """Give the topic's place in a position."""

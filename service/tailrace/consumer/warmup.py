@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from tailrace.consumer.topology import Topology
@@ -66,6 +67,11 @@ class Warmup:
         if self._ends and stretch.trouble is None and 0 <= end <= stretch.next_offset:
             self._ends.pop((stretch.topic, stretch.partition), None)
 
+    @property
+    def unbegun(self) -> AbstractSet[tuple[str, int]]:
+        """Partitions that may not be read yet."""
+        return self._unbegun.keys()
+
     def begun(self, place: tuple[str, int]) -> bool:
         """Whether the partition may be read."""
         return place not in self._unbegun
@@ -74,11 +80,11 @@ class Warmup:
         """Ask ``node`` where ``mine`` end, and begin before that; one that cannot say has not begun then."""
         if not mine:
             return
-        epochs = self._tail.position.epochs
+        epochs = self._tail.epochs
         ends = await kafka.offsets(node, mine, LATEST)
         starts = await kafka.offsets(node, mine, EARLIEST)
         since = await kafka.offsets(node, mine, int((time.time() - self._seconds) * 1000))
-        if self._tail.position.epochs != epochs:
+        if self._tail.epochs != epochs:
             return  # said of a topic that was made again meanwhile
         for place in mine:
             end, start, by_time = ends.get(place), starts.get(place), since.get(place)
@@ -106,7 +112,7 @@ class Warmup:
         return end - self._tail.next_offset(self._topology.number(place[0]), place[1])
 
     def _epoch(self, place: tuple[str, int]) -> str:
-        return self._tail.position.epochs[self._topology.number(place[0])]
+        return self._tail.epochs[self._topology.number(place[0])]
 
     def _exists(self, place: tuple[str, int]) -> bool:
         known = self._tail.partitions(self._topology.number(place[0]))

@@ -7,6 +7,7 @@ transactions, control markers, records below the offset asked for) stays behind,
 
 from __future__ import annotations
 
+from operator import itemgetter
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,7 +28,9 @@ _BEFORE_LENGTH_COUNTS = 12
 _LEAST_LENGTH = {0: 14, 1: 22, 2: 49}
 """By magic: no batch says that it is shorter than its own header."""
 
-_TRANSACTIONAL, _CONTROL = 0x10, 0x20
+_CONTROL = 0x20
+_SPECIAL = 0x10 | _CONTROL
+"""In a batch's attributes: part of a transaction, or markers of one."""
 _ABORT = b"\x00\x00"
 """Type of a control record, in bytes 2 and 3 of its key: 0 is ABORT."""
 
@@ -52,22 +55,26 @@ class _Damage(Exception):
     """The batch does not hold what its header promises."""
 
 
-class _Aborted:
-    """Which producers are inside an aborted transaction, while the batches pass in order of their offsets."""
+class _Hidden:
+    """What a reader must not see: which producers are inside an aborted transaction, while the batches pass in order
+    of their offsets, and the markers themselves."""
 
-    def __init__(self, transactions: Iterable[tuple[int, int]]) -> None:
-        self._ahead = sorted(transactions, key=lambda each: each[1], reverse=True)
+    __slots__ = ("_ahead", "_producers")
+
+    def __init__(self, aborted: Iterable[tuple[int, int]]) -> None:
+        self._ahead = sorted(aborted, key=itemgetter(1), reverse=True) if aborted else []
         self._producers: set[int] = set()
 
-    def hides(self, producer: int, first: int) -> bool:
-        """Whether the producer's transactional batch that begins at ``first`` was aborted."""
+    def hides(self, attributes: int, producer: int, first: int, records: Sequence[Record]) -> bool:
+        """Whether the batch, transactional or of markers, that begins at ``first`` is to be left out."""
+        if attributes & _CONTROL:
+            # After its abort marker, what the producer writes counts again.
+            if any((marker.key or b"")[2:4] == _ABORT for marker in records):
+                self._producers.discard(producer)
+            return True
         while self._ahead and self._ahead[-1][1] <= first:
             self._producers.add(self._ahead.pop()[0])
         return producer in self._producers
-
-    def ended(self, producer: int) -> None:
-        """Its abort marker passed: what the producer wrote after it counts again."""
-        self._producers.discard(producer)
 
 
 def read_batches(data: bytes, position: int, aborted: Iterable[tuple[int, int]] = ()) -> Batches:
@@ -78,7 +85,7 @@ def read_batches(data: bytes, position: int, aborted: Iterable[tuple[int, int]] 
     the first one (KIP-74), so a first batch that does not fit its bytes has a damaged length.
     """
     records: list[Record] = []
-    hidden = _Aborted(aborted)
+    hidden = _Hidden(aborted)
     at, size = 0, len(data)
     while size - at >= _FRAME.size:
         first, length, magic = _FRAME.unpack_from(data, at)
@@ -89,39 +96,27 @@ def read_batches(data: bytes, position: int, aborted: Iterable[tuple[int, int]] 
         try:
             if magic == 2:
                 attributes, delta, producer = _HEADER.unpack_from(data, at)
-                next_offset += max(delta, 0)
-            _check(magic, length, whole=end <= size)
-            if magic == 2:
-                found = _read(data[at:end], attributes, producer, first, hidden)
-            else:
-                found = _records_of(LegacyRecordBatch(data[at:end], magic))
+                next_offset += delta if delta > 0 else 0  # noqa: FURB136  a call costs more than all of this
+            if end > size or length < _LEAST_LENGTH.get(magic, size):
+                raise _flaw(magic)  # noqa: TRY301
+            found = _records_of(
+                DefaultRecordBatch(data[at:end]) if magic == 2 else LegacyRecordBatch(data[at:end], magic)
+            )
+            if magic == 2 and attributes & _SPECIAL and hidden.hides(attributes, producer, first, found):
+                found = ()
         except Exception as error:  # noqa: BLE001 - codecs and Cython raise what they like; all mean the same
             return Batches(records, position, Unreadable(first, max(next_offset, position + 1), _reason(error)))
         records += found if first >= position else [record for record in found if record.offset >= position]
-        position, at = max(position, next_offset), end
+        position = next_offset if next_offset > position else position  # noqa: FURB136
+        at = end
     return Batches(records, position, None)
 
 
-def _check(magic: int, length: int, *, whole: bool) -> None:
-    if magic not in _LEAST_LENGTH:
-        raise _Damage(f"message format {magic} is unknown")
-    if not whole or length < _LEAST_LENGTH[magic]:
-        raise _Damage("its length is wrong")
+def _flaw(magic: int) -> _Damage:
+    return _Damage("its length is wrong" if magic in _LEAST_LENGTH else f"message format {magic} is unknown")
 
 
-def _read(batch: bytes, attributes: int, producer: int, first: int, hidden: _Aborted) -> Sequence[Record]:
-    reader = DefaultRecordBatch(batch)
-    if attributes & _CONTROL:
-        for marker in _records_of(reader):
-            if (marker.key or b"")[2:4] == _ABORT:
-                hidden.ended(producer)
-        return ()
-    if attributes & _TRANSACTIONAL and hidden.hides(producer, first):
-        return ()
-    return _records_of(reader)
-
-
-def _records_of(reader: DefaultRecordBatch | LegacyRecordBatch) -> list[Record]:
+def _records_of(reader: DefaultRecordBatch | LegacyRecordBatch) -> Sequence[Record]:
     """All records of one batch or none: half a batch would be a hole that nobody can name."""
     if not reader.validate_crc():
         raise _Damage("its checksum is wrong")

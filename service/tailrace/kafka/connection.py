@@ -16,6 +16,7 @@ from aiokafka.conn import AIOKafkaConnection, collect_hosts, create_conn
 from aiokafka.errors import BrokerResponseError, IncompatibleBrokerVersion, KafkaConnectionError
 
 from tailrace.errors import ConfigurationError
+from tailrace.kafka.exchange import Exchange
 from tailrace.kafka.troubles import AUTHENTICATION_CODES, AuthenticationFailed, BrokerError, BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _addresses(servers: str) -> list[Address]:
 class Link:
     """One connection to one broker for one purpose; one request at a time, because a broker answers in order.
 
-    Lives until `close`. ``report`` is told after each request how it went: None, or the trouble. ``closing`` is given
+    Lives until `close`. ``report`` is told of trouble, and None when it is over. ``closing`` is given
     a future for each socket that is being closed, which TLS does not do at once; it leaves the set when done.
     """
 
@@ -130,24 +131,32 @@ class Link:
         self._report = report
         self._closing = closing
         self._turn = asyncio.Lock()
-        self._connection: AIOKafkaConnection | None = None
+        self._exchange: Exchange | None = None
         self._answered = False
+        self._troubled = False
         self._closed = False
 
     async def ask(self, request: Any, seconds: float) -> Any:
-        """Send the request and give its answer; ``seconds`` bound it all, connecting included.
+        """Send the request and give its answer; ``seconds`` bound it all: its turn, connecting, the answer.
 
         Raises `BrokerUnavailable`, `AuthenticationFailed` or `BrokerError`.
         """
         try:
-            async with asyncio.timeout(seconds), self._turn:
-                answer = await self._exchange(request)
+            if self._is_free():  # the rule, and then the exchange's own timer is enough
+                async with self._turn:
+                    answer = await self._asked(request, seconds)
+            else:
+                async with asyncio.timeout(seconds), self._turn:
+                    answer = await self._asked(request, seconds)
         except Exception as error:
+            self._troubled = True
             trouble = self._renamed(error, seconds)
             self._report(self._name, trouble)
             raise trouble from error
         self._answered = True
-        self._report(self._name, None)
+        if self._troubled:
+            self._troubled = False
+            self._report(self._name, None)
         return answer
 
     def close(self) -> None:
@@ -155,27 +164,30 @@ class Link:
         self._closed = True
         self._disconnect()
 
-    async def _exchange(self, request: Any) -> Any:
+    async def _asked(self, request: Any, seconds: float) -> Any:
         try:
-            if self._connection is None or not self._connection.connected():
-                self._connection = await self._open()
-            return await self._connection.send(request)
+            if self._exchange is None or not self._exchange.connected:
+                self._exchange = await self._open()
+            return await self._exchange.ask(request, seconds)
         except BaseException:
             # Whatever is still under way would be taken for the next answer, or hold it up for a whole long poll.
             self._disconnect()
             raise
 
-    async def _open(self) -> AIOKafkaConnection:
+    def _is_free(self) -> bool:
+        return self._exchange is not None and self._exchange.connected and not self._turn.locked()
+
+    async def _open(self) -> Exchange:
         connection = await create_conn(*self.address, **self._options, on_close=self._wait_for)
         if self._closed:
             connection.close()
             raise ConnectionAbortedError("the client is closed")
-        return connection
+        return Exchange(connection)
 
     def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.close()
 
     def _wait_for(self, connection: AIOKafkaConnection, _reason: object) -> None:
         """Called within every close of a connection that had a socket; closing once more only gives the future."""

@@ -66,12 +66,12 @@ class Lag:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._behind: dict[tuple[str, str], int] = {}
-        self._newest_ms: dict[tuple[str, str], int] = {}
+        self._behind: dict[tuple[str, int], int] = {}
+        self._newest_ms: dict[tuple[str, int], int] = {}
 
     def note(self, topic: str, partition: int, behind: int, newest_ms: int | None) -> None:
         """``behind`` records are left to read; ``newest_ms`` is the timestamp of the last one read, where any was."""
-        place = (topic, str(partition))
+        place = (topic, partition)
         self._behind[place] = behind
         if newest_ms is not None:
             self._newest_ms[place] = newest_ms
@@ -84,12 +84,12 @@ class Lag:
 
     def records(self) -> dict[tuple[str, str], int]:
         """Records that lie in the log and have not been read."""
-        return dict(self._behind)
+        return {(topic, str(partition)): behind for (topic, partition), behind in self._behind.items()}
 
     def seconds(self) -> dict[tuple[str, str], float]:
         """Age of the last record read, where more lie behind it; otherwise 0."""
         now = self._clock()
         return {
-            place: max(0.0, now - self._newest_ms.get(place, now * 1000) / 1000) if behind else 0.0
+            (place[0], str(place[1])): max(0.0, now - self._newest_ms.get(place, now * 1000) / 1000) if behind else 0.0
             for place, behind in self._behind.items()
         }
