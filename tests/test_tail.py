@@ -271,7 +271,7 @@ def test_view_since_a_place() -> None:
     """A view's numbers go on counting when its oldest events go."""
     view = View("s")
     tail = make_tail()
-    view.events.extend(append(tail, *records(3, 4, 5)))
+    view.begin().extend(append(tail, *records(3, 4, 5)))
     view.first, view.end = 10, 13
     assert [offsets_in(list(view.since(place))) for place in (10, 12, 13)] == [[3, 4, 5], [5], []]
 

@@ -10,7 +10,7 @@ from tailrace.view import View
 def filled(events: list[Event], first: int = 0) -> View:
     """Make a view of ``events``, whose first has this number."""
     view = View("s")
-    view.events.extend(events)
+    view.begin().extend(events)
     view.first, view.end = first, first + len(events)
     return view
 
@@ -20,6 +20,14 @@ def test_events_are_found_by_their_number() -> None:
     events = append(make_tail(), FakeRecord(0), FakeRecord(1), FakeRecord(2))
     view = filled(events, first=7)
     assert [list(view.since(place)) for place in (7, 8, 10)] == [events, events[1:], []]
+
+
+def test_views_without_events_share_an_empty_one() -> None:
+    """Before the first event and after the last: a quiet session costs next to nothing."""
+    view = filled(append(make_tail(), FakeRecord(0)))
+    view.evict()
+    assert (view.events, view.first) == (View("t").events, 1)
+    assert view.events is View("t").events
 
 
 def test_only_a_reader_that_has_not_taken_the_event_is_overtaken() -> None:

@@ -119,7 +119,7 @@ class Tail:
     def append(self, event: Event) -> None:
         """Take the event in, together with its next offset; evict until the bytes fit."""
         view = self._views.get(event.session) or self._open(event.session)
-        view.events.append(event)
+        (view.events or view.begin()).append(event)
         view.end += 1
         self._events.append(event)
         self.arrived += 1
@@ -145,8 +145,7 @@ class Tail:
             self.bytes -= event.size
             self._floor[event.arrival.topic][event.arrival.partition] = event.offset + 1
             view = self._views[event.session]
-            view.events.popleft()
-            view.first += 1
+            view.evict()
             if not (view.readers or view.events):
                 self._forget(view)
             elif view.readers and view.first > view.slowest:

@@ -35,6 +35,10 @@ class Follower(Protocol):
     def cut_back(self, topic: int, partition: int, offset: int, reason: str) -> None: ...
 
 
+_NO_EVENTS: deque[Event] = deque(maxlen=0)
+"""Shared by all views that hold nothing: an empty deque is most of what a quiet session would cost."""
+
+
 class View:
     """One session's events, oldest first. ``first`` and ``end`` number them; forgotten when empty and unread."""
 
@@ -42,12 +46,24 @@ class View:
 
     def __init__(self, session: str) -> None:
         self.session = session
-        self.events: deque[Event] = deque()
+        self.events = _NO_EVENTS
         self.first = 0
         self.end = 0
         self.readers: dict[Follower, None] = {}
         self.slowest = 0
         """No live reader's place is before this: eviction looks at readers only when it comes so far."""
+
+    def begin(self) -> deque[Event]:
+        """Give the place for the first event of one that holds none."""
+        self.events = deque()
+        return self.events
+
+    def evict(self) -> None:
+        """Let the oldest event go."""
+        self.events.popleft()
+        self.first += 1
+        if not self.events:
+            self.events = _NO_EVENTS
 
     def since(self, place: int) -> Iterator[Event]:
         """Give the events from number ``place`` on."""

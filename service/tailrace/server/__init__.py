@@ -3,6 +3,7 @@
 From the bottom up::
 
     settings     every bound with its reason; which Hypercorn this is written for
+    context      what Hypercorn's protocols share: next to nothing
     waiters      those who wait for one thing to change
     inbox        what an application will receive
     sendbuffer   what one HTTP/2 stream has yet to send

@@ -13,10 +13,10 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
-from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H2ProtocolAssumedError
 
+from tailrace.server.context import CONTEXT
 from tailrace.server.http1 import Http1
 from tailrace.server.http2 import Http2
 from tailrace.server.settings import CLOSE_SECONDS, LINGER_SECONDS, READ_BYTES
@@ -185,7 +185,7 @@ class Connection(asyncio.Protocol):
     def _speak(self, kind: type[Http1 | Http2]) -> Http1 | Http2:
         info = self._transport.get_extra_info
         return kind(
-            self, self._app, self._config, _CONTEXT, None, {}, info("ssl_object") is not None,
+            self, self._app, self._config, CONTEXT, None, {}, info("ssl_object") is not None,
             _address(info("peername")), _address(info("sockname")), self._send,
         )  # fmt: skip
 
@@ -273,7 +273,3 @@ class Connection(asyncio.Protocol):
 
 def _address(name: Any) -> tuple[str, int] | None:
     return (name[0], name[1]) if isinstance(name, tuple) else None
-
-
-_CONTEXT = WorkerContext(None)
-"""What Hypercorn's protocols share; no limit of requests, and never told to terminate: `leave` does that."""

@@ -48,6 +48,8 @@ class Http1(H11Protocol):
         if isinstance(event, Response) and event.status_code >= 200 and (self._refusing or self._carrier.draining):
             event = Response(event.stream_id, [*event.headers, (b"connection", b"close")], event.status_code)
         await super().stream_send(event)
+        if isinstance(self.connection, H11WSConnection) and isinstance(event, Response) and event.status_code == 101:
+            del self.connection.h11_connection  # the handshake was all that it was for: two kilobytes of every socket
 
     def paused(self) -> None:
         """The transport holds more than its mark."""
