@@ -20,6 +20,7 @@ from tailrace.errors import ComeBack, Farewell, Refused, TokenTimeout
 from tailrace.event import MAX_SESSION_CHARACTERS
 from tailrace.position import MAX_ID_BYTES
 from tailrace.resume import From
+from tailrace.server.settings import FRAMES_AT_ONCE, FRAMES_PER_SECOND, MAX_MESSAGE_BYTES
 
 ROOT = Path(__file__).parents[1]
 PAPERS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "openapi/README.md", "deploy/README.md")
@@ -189,6 +190,13 @@ def test_close_codes() -> None:
     refusals = {(kind.__name__, kind.close_code, kind.code, kind.reconnect) for kind in kinds(Refused)}
     farewells = {(kind.__name__, kind.close_code, kind.reason, kind.reconnect) for kind in kinds(Farewell)}
     assert rows == refusals | farewells
+
+
+def test_bounds_on_what_a_client_sends() -> None:
+    """The numbers in the rows of 1008 and 1009 are the code's."""
+    said = {each["error"]: each["when"] for each in _close_codes()}
+    assert f"{FRAMES_AT_ONCE} frames at once, or {FRAMES_PER_SECOND:g} a second" in said["TooManyFrames"]
+    assert f"{MAX_MESSAGE_BYTES // 1024} KiB" in said["MessageTooBig"]
 
 
 def test_close_codes_in_the_guide() -> None:

@@ -18,6 +18,7 @@ per transport, from the class attributes below::
     ├── Farewell                   why a stream that was admitted ends
     │   ├── SessionEnded                1000
     │   ├── GoingAway                   1001  drain
+    │   ├── TooManyFrames               1008
     │   ├── MessageTooBig               1009
     │   ├── InternalTrouble             1011
     │   ├── BadMessage                  4400
@@ -121,6 +122,10 @@ class SessionEnded(Farewell):
 
 class GoingAway(Farewell):
     close_code, reason = 1001, "going away"
+
+
+class TooManyFrames(Farewell):
+    close_code, reason, reconnect = 1008, "too many frames", False
 
 
 class MessageTooBig(Farewell):

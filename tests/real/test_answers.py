@@ -225,6 +225,14 @@ class TestFirstMessage:
         ) == ("tailrace.disconnect", 4400, False, 4400)
 
     @every_websocket
+    async def test_flood(self, service: ServiceProcess, transport: Transport) -> None:
+        """A client that floods the service with what it may say, a token, is closed with 1008."""
+        token_again = json.dumps({"token": GOOD})
+        async with transport(service, Ask(SESSION, GOOD, message=token_again, times=200)) as answer:
+            await answer.rest()
+        assert answer.close_code == 1008
+
+    @every_websocket
     async def test_subprotocol(self, service: ServiceProcess, transport: Transport) -> None:
         """A page may put the token into a subprotocol: only the other one is echoed."""
         offered = {"sec-websocket-protocol": f"tailrace.v1, tailrace.bearer.{GOOD}"}

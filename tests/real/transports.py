@@ -61,6 +61,8 @@ class Ask:
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     message: str | None = None
+    times: int = 1
+    """How often the message is sent."""
     raw_session: str = ""
     """The session as it stands in the address, where it is not the encoded ``session``."""
     route: str = ""
@@ -210,8 +212,9 @@ async def websocket(service: ServiceProcess, ask: Ask) -> AsyncIterator[Answer]:
         yield Answer(response.status_code, dict(response.headers), _nothing(), bytes(response.body or b""))
         return
     async with socket:
-        if ask.message is not None:
-            await socket.send(ask.message)
+        with contextlib.suppress(ConnectionClosed):
+            for _ in range(ask.times if ask.message is not None else 0):
+                await socket.send(ask.message or "")
         answer = Answer(101, dict(socket.response.headers) if socket.response else {}, _nothing())
 
         async def items() -> AsyncIterator[Item]:
@@ -237,8 +240,8 @@ async def websocket_h2(service: ServiceProcess, ask: Ask) -> AsyncIterator[Answe
             answer.body = await socket.stream.read()
         else:
             answer.items = _websocket_h2_items(socket, answer)
-            if ask.message is not None:
-                socket.send(ask.message)
+            for _ in range(ask.times if ask.message is not None else 0):
+                socket.send(ask.message or "")
         yield answer
 
 
