@@ -162,11 +162,15 @@ class TestRefused:
         async with transport(service, Ask(SESSION, GOOD, route=route)) as answer:
             assert answer.status in {403, 404}
 
-    @every_sse
-    async def test_websocket_address_without_upgrade(self, service: ServiceProcess, transport: Transport) -> None:
-        """The WebSocket's address is no stream."""
-        async with transport(service, Ask(SESSION, GOOD, route="ws")) as answer:
-            assert answer.status == 404
+    @both_http
+    async def test_websocket_address_without_upgrade(self, service: ServiceProcess, h2: bool) -> None:
+        """The WebSocket's address is no stream, and says how it is asked."""
+        async with http(service, h2=h2) as client:
+            answer = await client.get(Ask(SESSION).path("ws"))
+        assert ((400 if h2 else 426), "this is a WebSocket's address") == (
+            answer.status_code,
+            answer.json()["detail"].partition(":")[0],
+        )
 
     @both_http
     async def test_head(self, service: ServiceProcess, h2: bool) -> None:
