@@ -21,6 +21,7 @@ from tailrace.event import MAX_SESSION_CHARACTERS
 from tailrace.position import MAX_ID_BYTES
 from tailrace.resume import From
 from tailrace.server.settings import FRAMES_AT_ONCE, FRAMES_PER_SECOND, MAX_MESSAGE_BYTES
+from tailrace.subscription.pulse import MAX_UNANSWERED_PINGS
 
 ROOT = Path(__file__).parents[1]
 PAPERS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "openapi/README.md", "deploy/README.md")
@@ -193,10 +194,11 @@ def test_close_codes() -> None:
 
 
 def test_bounds_on_what_a_client_sends() -> None:
-    """The numbers in the rows of 1008 and 1009 are the code's."""
+    """The numbers in the rows of 1008, 1009 and 4410 are the code's."""
     said = {each["error"]: each["when"] for each in _close_codes()}
     assert f"{FRAMES_AT_ONCE} frames at once, or {FRAMES_PER_SECOND:g} a second" in said["TooManyFrames"]
     assert f"{MAX_MESSAGE_BYTES // 1024} KiB" in said["MessageTooBig"]
+    assert ("three pings" in said["NoPong"], MAX_UNANSWERED_PINGS) == (True, 3)
 
 
 def test_close_codes_in_the_guide() -> None:

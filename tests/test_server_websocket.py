@@ -335,6 +335,19 @@ async def test_frames_go_straight_and_messages_come_back(protocol: str) -> None:
         assert (wire.framing, app.messages[0]["text"]) == (Framing.FRAMES, "back")
 
 
+@both
+@pytest.mark.parametrize("sign", [frame(PONG), frame(TEXT, b"x"), frame(TEXT, b"x")[:1]], ids=["pong", "text", "byte"])
+async def test_whatever_a_client_sends_shows_that_it_is_there(protocol: str, sign: bytes) -> None:
+    """Once, to whoever asks its wire."""
+    app = Wired()
+    async with serving(app) as here, peers(here, protocol, "/ws") as (peer,):
+        wire: Any = await app.wire()
+        assert not wire.was_heard()
+        await peer.send(sign)
+        await settled(lambda: wire.heard)
+        assert [True, False] == [wire.was_heard(), wire.was_heard()]
+
+
 FLOODS = {
     "pings": frame(PING),
     "pings with bytes": frame(PING, b"x" * 125),

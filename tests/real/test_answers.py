@@ -236,6 +236,18 @@ class TestFirstMessage:
             await answer.rest()
         assert answer.close_code == 1008
 
+    async def test_no_pong(self, service: ServiceProcess) -> None:
+        """A client that takes everything and answers no ping is told so, and closed with 4410."""
+        ask = Ask(SESSION, GOOD, answers_pings=False)
+        async with websocket_h2(service, ask) as answer:
+            last = (await answer.rest())[-1]
+        assert ("tailrace.disconnect", 4410, True, 4410) == (
+            last.name,
+            last.fields["code"],
+            last.fields["reconnect"],
+            answer.close_code,
+        )
+
     @every_websocket
     async def test_subprotocol(self, service: ServiceProcess, transport: Transport) -> None:
         """A page may put the token into a subprotocol: only the other one is echoed."""

@@ -134,6 +134,7 @@ class WebSocketStream(WSStream):
 
     async def _receive(self, data: bytes) -> None:
         if self._accepted:
+            self.wire.heard = True
             self.connection.receive_data(data)
             await self._handle_events()
         elif self.state is ASGIWebsocketState.HANDSHAKE:

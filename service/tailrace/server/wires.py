@@ -69,12 +69,14 @@ def _nothing() -> None:
 class ServerWire(ABC):
     """What the two have in common; ``inbox`` is where the application behind it receives."""
 
-    __slots__ = ("_alive", "_inbox", "framing", "on_writable")
+    __slots__ = ("_alive", "_inbox", "framing", "heard", "on_writable")
 
     def __init__(self, inbox: Inbox, framing: Framing) -> None:
         self._inbox = inbox
         self._alive = True
         self.framing = framing
+        self.heard = False
+        """Set by the stream when its peer has sent anything."""
         self.on_writable: Callable[[], None] = _nothing
 
     def end(self) -> None:
@@ -105,6 +107,10 @@ class ServerWire(ABC):
             self._inbox.close({"type": "websocket.disconnect", "code": 1000, "reason": ""})
         else:
             self._inbox.close({"type": "http.disconnect"})
+
+    def was_heard(self) -> bool:
+        heard, self.heard = self.heard, False
+        return heard
 
     async def serve(self, receive: Receive, on_message: Callable[[Message], None]) -> None:
         while not is_disconnect(message := await receive()):
