@@ -22,10 +22,10 @@ from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, H2Protocol, StreamBuffer
 from hypercorn.protocol.h11 import H2CProtocolRequiredError, H11Protocol
-from hypercorn.protocol.ws_stream import Handshake
+from hypercorn.protocol.ws_stream import Handshake, WebsocketBuffer
 from priority.priority import PriorityTree, TooManyStreamsError
 from wsproto import connection as frames
-from wsproto.events import CloseConnection
+from wsproto.events import CloseConnection, TextMessage
 
 from serving import OK, App, Receive, Send, hello
 
@@ -146,6 +146,32 @@ async def test_compression_cannot_be_declined() -> None:
     assert (b"sec-websocket-extensions", b"permessage-deflate") in [
         (name, bytes(value[:18])) for name, value in headers
     ]
+
+
+def test_offer_that_is_not_ascii_raises() -> None:
+    """In the task that reads, so that a connection is lost, over HTTP/2 with everybody on it."""
+    with pytest.raises(UnicodeDecodeError):
+        Handshake([(b"sec-websocket-protocol", b"\xe9")], "2")
+
+
+def test_only_the_last_line_of_a_handshakes_header_counts() -> None:
+    """What a proxy wrote above it is lost: offers, and the word that makes it an upgrade."""
+    two = [(b"sec-websocket-protocol", b"a"), (b"sec-websocket-protocol", b"b"), (b"connection", b"upgrade")]
+    made = Handshake([*two, (b"connection", b"keep-alive")], "1.1")
+    assert (made.subprotocols, made.connection_tokens) == (["b"], ["keep-alive"])
+
+
+def test_any_key_makes_a_handshake() -> None:
+    """Whatever it is."""
+    words = [(b"connection", b"upgrade"), (b"upgrade", b"websocket"), (b"sec-websocket-version", b"13")]
+    assert Handshake([*words, (b"sec-websocket-key", b"?")], "1.1").is_valid()
+
+
+def test_messages_are_measured_in_letters_that_have_come() -> None:
+    """Their bytes may be four times as many."""
+    buffer = WebsocketBuffer(10)
+    buffer.extend(TextMessage("\U0001f30a" * 10))
+    assert buffer.length == 10
 
 
 async def test_h2c_upgrade_is_taken_up() -> None:

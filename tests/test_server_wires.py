@@ -155,6 +155,13 @@ async def test_abort_cancels_the_stream_alone() -> None:
     assert (sender.cancelled, wire.writable) == ([7], False)
 
 
+def test_a_sign_of_life_counts_once() -> None:
+    """It is the stream that sees one."""
+    wire, _ = direct(Carrier(), Framing.FRAMES)
+    before, wire.heard = wire.was_heard(), True
+    assert [False, True, False] == [before, wire.was_heard(), wire.was_heard()]
+
+
 def fail() -> None:
     """Be a subscriber with a defect."""
     raise LookupError("on purpose")

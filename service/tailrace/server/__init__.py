@@ -9,7 +9,11 @@ From the bottom up::
     sendbuffer   what one HTTP/2 stream has yet to send
     wires        how a subscriber's bytes reach the connection
     sending      the HTTP/2 streams' way out
-    streams      a request or a WebSocket: the scope with its wire, the application's one task
+    parting      closed WebSockets over HTTP/2 whose peer is late
+    streams      a request: the scope with its wire, the application's one task
+    handshake    a request that asks for a WebSocket, and its answer
+    frames       what a WebSocket client may send
+    websocket    a WebSocket: as a request, and the client's frames
     http1 http2  the two protocols
     connection   one peer: bytes in, bytes out, the end
     listener     one site and its connections

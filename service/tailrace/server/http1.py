@@ -17,8 +17,10 @@ from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H2ProtocolAssumedError, H11Protocol, H11WSConnection
 
 from tailrace.encoding import Framing
+from tailrace.server import handshake
 from tailrace.server.inbox import Inbox
-from tailrace.server.streams import HttpStream, WebSocketStream
+from tailrace.server.streams import HttpStream
+from tailrace.server.websocket import WebSocketStream
 from tailrace.server.wires import DirectWire
 
 if TYPE_CHECKING:
@@ -112,7 +114,8 @@ class Http1(H11Protocol):
 
     async def _create_stream(self, request: h11.Request) -> None:
         method = request.method.decode("ascii").upper()
-        websocket = method == "GET" and _asks_for_websocket(request)
+        headers, version = list(request.headers), request.http_version.decode()
+        websocket = handshake.is_meant(method, version, headers)
         inbox = Inbox()
         wire = DirectWire(inbox, Framing.FRAMES if websocket else Framing.CHUNKS, self._carrier)
         app, config, context, task_group, _, ssl, client, server, _ = self._arguments
@@ -125,8 +128,8 @@ class Http1(H11Protocol):
         await self.stream.handle(
             Request(
                 stream_id=STREAM_ID,
-                headers=list(request.headers),
-                http_version=request.http_version.decode(),
+                headers=headers,
+                http_version=version,
                 method=method,
                 raw_path=request.target,
                 state=self.connection_state,
@@ -139,13 +142,3 @@ class Http1(H11Protocol):
             await self.send(Closed())
         else:
             await super()._maybe_recycle()
-
-
-def _asks_for_websocket(request: h11.Request) -> bool:
-    upgrade = connection = b""
-    for name, value in request.headers:
-        if name == b"upgrade":
-            upgrade = value.strip().lower()
-        elif name == b"connection":
-            connection += b"," + value.lower()
-    return upgrade == b"websocket" and b"upgrade" in (token.strip() for token in connection.split(b","))

@@ -25,8 +25,10 @@ from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.utils import filter_pseudo_headers
 
 from tailrace.server.inbox import Inbox
+from tailrace.server.parting import Parting
 from tailrace.server.sending import Sender
-from tailrace.server.streams import HttpStream, WebSocketStream
+from tailrace.server.streams import HttpStream
+from tailrace.server.websocket import WebSocketStream
 
 if TYPE_CHECKING:
     from hypercorn.events import Event
@@ -51,6 +53,7 @@ class Http2(H2Protocol):
         self._arguments = arguments
         self._carrier = carrier
         self._sender = Sender(self.connection, carrier, self._tell_idle)
+        self._parting = Parting(self.connection, self._sender)
         self._unacknowledged = 0
 
     # What `connection` asks.
@@ -144,14 +147,10 @@ class Http2(H2Protocol):
         headers = list(event.headers or ())
         pseudo = {name: value for name, value in headers if name.startswith(b":")}
         method, path = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
-        websocket = method == b"CONNECT"
-        bad = not (path and path.isascii() and method.isascii()) or (
-            websocket and pseudo.get(b":protocol") != b"websocket"
-        )
-        if bad:
-            self._refuse(event.stream_id, whole=event.stream_ended is not None)
+        if (status := _refusal(pseudo)) is not None:
+            self._refuse(event.stream_id, status, whole=event.stream_ended is not None)
             return
-        stream = self._open(event.stream_id, websocket=websocket)
+        stream = self._open(event.stream_id, websocket=method == b"CONNECT")
         self._carrier.set_idle(False)
         await stream.handle(
             Request(
@@ -164,9 +163,10 @@ class Http2(H2Protocol):
             )
         )
 
-    def _refuse(self, stream_id: int, *, whole: bool) -> None:
+    def _refuse(self, stream_id: int, status: int, *, whole: bool) -> None:
+        head = [(b":status", b"%d" % status), (b"content-length", b"0")]
         with suppress(ProtocolError):  # it may have been reset in the same breath
-            self.connection.send_headers(stream_id, [(b":status", b"400"), (b"content-length", b"0")], end_stream=True)
+            self.connection.send_headers(stream_id, head, end_stream=True)
             if not whole:
                 self.connection.reset_stream(stream_id, ErrorCodes.NO_ERROR)
 
@@ -226,14 +226,27 @@ class Http2(H2Protocol):
         buffer = self._sender.find(stream_id)
         if buffer is not None and not buffer.complete:
             self._sender.reset(stream_id, ErrorCodes.INTERNAL_ERROR)
+        elif isinstance(self.streams.get(stream_id), WebSocketStream):
+            self._parting.begin(stream_id)
         await self._close_stream(stream_id)
         self._tell_idle()
 
     async def _gone(self) -> None:
         self.closed = True
         self._sender.gone()
+        self._parting.gone()
         for stream_id in list(self.streams):
             await self._close_stream(stream_id)
+
+
+def _refusal(pseudo: dict[bytes, bytes]) -> int | None:
+    """Give the status that answers a head which means nothing here; None for one that does."""
+    path, method, protocol = pseudo.get(b":path", b""), pseudo.get(b":method", b""), pseudo.get(b":protocol")
+    if not (path and path.isascii() and method.isascii()) or (method == b"CONNECT" and protocol is None):
+        return 400
+    if method == b"CONNECT" and protocol != b"websocket":
+        return 501  # RFC 9220 section 3, for extended CONNECT as such
+    return None
 
 
 _HANDLERS: dict[type[h2.events.Event], Callable[[Http2, Any], Awaitable[None]]] = {

@@ -53,6 +53,12 @@ without a word; each open stream may hold one receive window of 64 KiB that its 
 MAX_MESSAGE_BYTES = 64 * 1024
 """The largest WebSocket message: a client sends tokens and acknowledgements. Hypercorn's 16 MiB is an invitation."""
 
+FRAMES_AT_ONCE = 128
+FRAMES_PER_SECOND = 16.0
+"""WebSocket frames that a client may send: so many at once, which take us a millisecond, and then so many a second. It
+has a token to say, answers a ping now and then, and may cut a message of 64 KiB into pieces of 512 bytes. As many whole
+messages may lie unread over HTTP/2."""
+
 MAX_HEAD_BYTES = 32 * 1024
 """The largest request head: a token, cookies and an id that names some hundred partitions."""
 
