@@ -56,7 +56,7 @@ class Http1(H11Protocol):
     def paused(self) -> None:
         """The transport holds more than its mark."""
         if self.stream is not None:
-            self.stream.wire.writable = False
+            self.stream.wire.pause()
 
     def resumed(self) -> None:
         """The transport takes bytes again."""

@@ -116,6 +116,9 @@ class ServerWire(ABC):
         while not is_disconnect(message := await receive()):
             on_message(message)
 
+    def pause(self) -> None:
+        """The connection holds more than its mark."""
+
     def notify(self) -> None:
         """Call ``on_writable``; whoever fails there loses this wire, not the connection of others."""
         try:
@@ -130,6 +133,8 @@ class DirectWire(ServerWire):
 
     __slots__ = ("_carrier", "writable")
 
+    writable: bool
+
     def __init__(self, inbox: Inbox, framing: Framing, carrier: Carrier) -> None:
         super().__init__(inbox, framing)
         self._carrier = carrier
@@ -137,6 +142,9 @@ class DirectWire(ServerWire):
 
     def end(self) -> None:
         super().end()
+        self.writable = False
+
+    def pause(self) -> None:
         self.writable = False
 
     def notify(self) -> None:
