@@ -29,6 +29,11 @@ class Carrier:
     async def drained(self) -> None:
         return
 
+    request_seconds = 0.0
+
+    def note_limit(self, limit: str) -> None:
+        raise AssertionError(limit)
+
     def abort(self) -> None:
         self.aborted = True
 

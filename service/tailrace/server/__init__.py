@@ -3,14 +3,20 @@
 From the bottom up::
 
     settings     every bound with its reason; which Hypercorn this is written for
+    descriptors  how many files may be open
     waiters      those who wait for one thing to change
     inbox        what an application will receive
     sendbuffer   what one HTTP/2 stream has yet to send
     wires        how a subscriber's bytes reach the connection
     sending      the HTTP/2 streams' way out
+    windows      the peer's way in, over HTTP/2
     streams      a request or a WebSocket: the scope with its wire, the application's one task
+    heads        which requests no application sees
+    guard        what makes a peer's frames a flood
     http1 http2  the two protocols
+    keeper       the listener, as its connections see it
     connection   one peer: bytes in, bytes out, the end
+    door         accepting
     listener     one site and its connections
     run          the server's life, the signals, the drain
 
@@ -21,5 +27,6 @@ it, and tells when a new Hypercorn no longer has it.
 
 from tailrace.server.listener import Site
 from tailrace.server.run import Server, run
+from tailrace.server.settings import SPARE_SOCKETS, Patience
 
-__all__ = ["Server", "Site", "run"]
+__all__ = ["SPARE_SOCKETS", "Patience", "Server", "Site", "run"]

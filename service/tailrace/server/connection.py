@@ -2,15 +2,17 @@
 
 Takes the place of Hypercorn's `TCPServer` and asyncio's streams: one object and one reading task where those make five
 objects and three tasks, and a ``write`` that never waits, so that whole frames keep their order whoever writes them.
-Guards against a peer that does not read (`drained`, the write marks), does not ask (``keep_alive_seconds``), or does
-not leave (`close` cuts after a while). Does not know what is spoken; `http1` and `http2` do.
+Guards against a peer that does not read (`drained`, the write marks), says more than others (a turn of the loop looks
+at so much of it and no more), does not ask (``keep_alive_seconds``), or does not leave (`close` cuts after a while).
+Does not know what is spoken; `http1` and `http2` do.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
 from hypercorn.asyncio.worker_context import WorkerContext
@@ -19,52 +21,37 @@ from hypercorn.protocol.h11 import H2ProtocolAssumedError
 
 from tailrace.server.http1 import Http1
 from tailrace.server.http2 import Http2
-from tailrace.server.settings import CLOSE_SECONDS, LINGER_SECONDS, READ_BYTES
+from tailrace.server.settings import CLOSE_SECONDS, LINGER_SECONDS, READ_BYTES, SLICE_BYTES, TURN_SECONDS
 from tailrace.server.waiters import Waiters
 from tailrace.wire import HIGH_WATER_BYTES
 
 if TYPE_CHECKING:
-    from hypercorn.config import Config
-    from starlette.types import ASGIApp
+    from tailrace.server.keeper import Keeper
 
 logger = logging.getLogger(__name__)
 
 
 class Connection(asyncio.Protocol):
-    """One peer, from accept to the end of its last application.
-
-    ``keep_alive_seconds`` is how long it may be without a request; ``on_made`` and ``on_gone`` are the listener's book.
-    """
+    """One peer, from accept to the end of its last application."""
 
     __slots__ = (
-        "_app", "_applications", "_begun", "_closing", "_config", "_drainers", "_idle", "_incoming",
-        "_keep_alive_seconds", "_leaving", "_loop", "_lost", "_on_gone", "_on_made", "_parting", "_protocol", "_reader",
-        "_timer", "_transport", "draining", "paused", "task",
+        "_applications", "_begun", "_closing", "_drainers", "_idle", "_incoming", "_keeper", "_leaving", "_loop",
+        "_lost", "_parting", "_protocol", "_reader", "_timer", "_transport", "_yields_at", "draining", "paused", "task",
     )  # fmt: skip
 
     task: asyncio.Task[None]
     _protocol: Http1 | Http2
     _transport: asyncio.Transport
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        config: Config,
-        keep_alive_seconds: float,
-        on_made: Callable[[Connection], None],
-        on_gone: Callable[[Connection], None],
-    ) -> None:
-        self._app = app
-        self._config = config
-        self._keep_alive_seconds = keep_alive_seconds
-        self._on_made = on_made
-        self._on_gone = on_gone
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
         self._loop = asyncio.get_running_loop()
         self._applications: set[asyncio.Task[None]] = set()
         self._incoming = bytearray()
         self._reader = Waiters()
         self._drainers = Waiters()
         self._timer: asyncio.TimerHandle | None = None
+        self._yields_at = 0.0
         self._idle = True
         self._begun = False
         self._closing = False
@@ -83,7 +70,7 @@ class Connection(asyncio.Protocol):
         tls = transport.get_extra_info("ssl_object")
         kind = Http2 if tls is not None and tls.selected_alpn_protocol() == "h2" else Http1
         self._protocol = self._speak(kind)
-        self._on_made(self)
+        self._keeper.made(self)
         self.task = self._loop.create_task(self._run())
 
     def data_received(self, data: bytes) -> None:
@@ -131,10 +118,13 @@ class Connection(asyncio.Protocol):
 
     def close(self, *, linger: bool) -> None:
         self._closing = True
+        held_up = len(self._incoming) > READ_BYTES
         self._incoming.clear()
         self._reader.wake()
         if self._parting or self._transport.is_closing():
             return
+        if held_up:
+            self._transport.resume_reading()  # for what is still on its way, see `LINGER_SECONDS`
         self._parting = True
         self._stop_timer()
         if linger and self._transport.can_write_eof():
@@ -149,10 +139,18 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         self._stop_timer()
+        self._keeper.rests(self, resting=idle)
         if idle and self._leaving:
             self._part()
         elif idle:
-            self._timer = self._loop.call_later(self._keep_alive_seconds, self._part)
+            self._timer = self._loop.call_later(self._keeper.patience.keep_alive_seconds, self._wait_no_longer)
+
+    @property
+    def request_seconds(self) -> float:
+        return self._keeper.patience.request_seconds
+
+    def note_limit(self, limit: str) -> None:
+        self._keeper.note_limit(limit)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         application = self._loop.create_task(coroutine)
@@ -184,7 +182,7 @@ class Connection(asyncio.Protocol):
     def _speak(self, kind: type[Http1 | Http2]) -> Http1 | Http2:
         info = self._transport.get_extra_info
         return kind(
-            self, self._app, self._config, _CONTEXT, None, {}, info("ssl_object") is not None,
+            self, self._keeper.app, self._keeper.config, _CONTEXT, None, {}, info("ssl_object") is not None,
             _address(info("peername")), _address(info("sockname")), self._send,
         )  # fmt: skip
 
@@ -211,7 +209,7 @@ class Connection(asyncio.Protocol):
             try:
                 await self._end()
             finally:
-                self._on_gone(self)
+                self._keeper.gone(self)
 
     async def _begin(self) -> None:
         await self._protocol.initiate()
@@ -220,12 +218,16 @@ class Connection(asyncio.Protocol):
             self._protocol.announce()
 
     async def _read(self) -> bytes:
-        """Give what has arrived, nothing at the end."""
+        """Give what has arrived, slice by slice, and let the loop go on in between; nothing at the end."""
+        if self._incoming and time.monotonic() > self._yields_at:
+            await asyncio.sleep(0)  # whoever says much does not keep the others waiting
+            self._yields_at = time.monotonic() + TURN_SECONDS
         while not (self._incoming or self._closing):
             await self._reader.wait()
-        data = bytes(self._incoming)
-        self._incoming.clear()
-        if len(data) > READ_BYTES and not self._transport.is_closing():
+            self._yields_at = time.monotonic() + TURN_SECONDS
+        data = bytes(memoryview(self._incoming)[:SLICE_BYTES])
+        del self._incoming[: len(data)]
+        if len(self._incoming) <= READ_BYTES < len(self._incoming) + len(data) and not self._transport.is_closing():
             self._transport.resume_reading()
         return data
 
@@ -247,6 +249,10 @@ class Connection(asyncio.Protocol):
         while not self._lost:
             await self._reader.wait()
         self._stop_timer()
+
+    def _wait_no_longer(self) -> None:
+        self.note_limit("idle_timeout")
+        self._part()
 
     def _part(self) -> None:
         self._protocol.farewell()

@@ -9,6 +9,7 @@ server push and trailers, which no client of ours wants. Knows no connection but
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
@@ -80,13 +81,27 @@ class HttpStream(HTTPStream):
 
     def __init__(self, carrier: Carrier, inbox: Inbox, wire: ServerWire, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self._carrier = carrier
+        self._expecting: asyncio.TimerHandle | None = None
         self.inbox = inbox
         self.wire = wire
         self.unacknowledged = 0
         """Bytes received over HTTP/2 whose window the peer has not been given back."""
         self.task_group = cast("TaskGroup", Running(carrier, inbox, wire, self._offer))
 
+    def expect_body(self, seconds: float) -> None:
+        """Cut the request if it is neither whole nor answered in time; called where its body did not come at once."""
+        if self._expecting is None:
+            self._expecting = asyncio.get_running_loop().call_later(seconds, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.state is ASGIHTTPState.REQUEST:
+            self._carrier.note_limit("request_timeout")
+            self.wire.abort()
+
     async def handle(self, event: Event) -> None:
+        if isinstance(event, (EndBody, StreamClosed)) and self._expecting is not None:
+            self._expecting.cancel()
         if isinstance(event, StreamClosed) and not self.closed:
             self.closed = True
             self.wire.end()
@@ -124,6 +139,7 @@ class WebSocketStream(WSStream):
         self.unacknowledged = 0
         """As in `HttpStream`."""
         self.task_group = cast("TaskGroup", Running(carrier, inbox, wire, self._offer))
+        self._carrier = carrier
         self._peer_code = int(CloseReason.ABNORMAL_CLOSURE)
         self._peer_reason = ""
 
@@ -201,6 +217,7 @@ class WebSocketStream(WSStream):
         try:
             self.buffer.extend(event)
         except FrameTooLargeError:
+            self._carrier.note_limit("message_too_big")
             self._peer_code = int(CloseReason.MESSAGE_TOO_BIG)
             self._reply(CloseConnection(code=CloseReason.MESSAGE_TOO_BIG))
             await self._end()

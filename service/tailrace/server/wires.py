@@ -33,6 +33,10 @@ class Carrier(Protocol):
     draining: bool
     """Whether the service is on its way out: the peer should reconnect elsewhere."""
 
+    @property
+    def request_seconds(self) -> float:
+        """How long a request may take to arrive whole."""
+
     def write(self, data: bytes) -> None:
         """Hand ``data`` to the transport at once; dropped when the connection has gone."""
 
@@ -47,6 +51,9 @@ class Carrier(Protocol):
 
     def set_idle(self, idle: bool) -> None:
         """Say whether any request is under way."""
+
+    def note_limit(self, limit: str) -> None:
+        """Count that the peer came to a limit, by its name in the metrics."""
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run an application; the connection awaits it before it ends."""
