@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serving import hello, nothing_to_drain
+from serving import Wired, hello, nothing_to_drain, serving
 from tailrace.errors import ConfigurationError
 from tailrace.server import Server, Site
 from tailrace.server.listener import bind
@@ -23,6 +23,18 @@ def test_options_are_inherited_by_accepted_sockets() -> None:
             # Linux doubles what it is asked for, to pay for its own books.
             assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * SEND_BUFFER_BYTES
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == USER_TIMEOUT_MS
+
+
+async def test_small_writes_leave_at_once() -> None:
+    """No connection waits for more to send before it sends (TCP_NODELAY)."""
+    app = Wired()
+    async with serving(app) as here:
+        _, writer = await here.open(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await app.wire()
+        (connection,) = here.server._listeners[0]._connections
+        accepted = connection._transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+        writer.transport.abort()
 
 
 def test_port_in_use_is_named() -> None:

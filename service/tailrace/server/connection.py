@@ -136,10 +136,10 @@ class Connection(asyncio.Protocol):
 
     def set_idle(self, idle: bool) -> None:
         self._idle = idle
+        self._keeper.rests(self, resting=idle and not self._closing)
         if self._closing:
             return
         self._stop_timer()
-        self._keeper.rests(self, resting=idle)
         if idle and self._leaving:
             self._part()
         elif idle:

@@ -198,7 +198,7 @@ class Http2(H2Protocol):
         if len(stream.inbox) >= MAX_UNREAD_MESSAGES:
             self._carrier.note_limit("unread_messages")
             self._sender.reset(stream.stream_id, ErrorCodes.ENHANCE_YOUR_CALM)
-            await self._close_stream(stream.stream_id)
+            await self._ended(stream.stream_id)
             return
         stream.unacknowledged += size
         if event.data:
