@@ -8,6 +8,8 @@ afterwards.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -38,8 +40,8 @@ from h2raw import (
 )
 from serving import OK, Receive, Send, Serving, Wired, hello, serving
 from tailrace.metrics.table import LIMITS
-from tailrace.server.guard import ALLOWANCES
 from tailrace.server.settings import (
+    ALLOWANCES,
     MAX_HEAD_BYTES,
     MAX_HEADER_TABLE_BYTES,
     MAX_MESSAGE_BYTES,
@@ -146,6 +148,24 @@ async def test_floods(limit: str, first: bytes, again: bytes) -> None:
         peer.say(first)
         await peer.flood(again)
         assert (peer.goaway, here.limits) == (CALM, {limit: 1})
+
+
+NOT_ALLOWED = {
+    "a head that is empty": frame(HEADERS, END_HEADERS | 1, 1),
+    "a stream that depends on itself": frame(PRIORITY, 0, 1, b"\0\0\0\1\1"),
+    "a window that is opened by nothing": opened() + window_update(1, 0),
+    "a body that is not as long as it says": headers(1, b"POST", b"/live", (b"content-length", b"1"), end=False)
+    + frame(DATA, 1, 1, b"xx"),
+}
+
+
+@pytest.mark.parametrize("said", NOT_ALLOWED.values(), ids=NOT_ALLOWED)
+async def test_frames_that_may_not_be(said: bytes) -> None:
+    """What RFC 9113 calls an error of the connection ends it at once: nothing that can be done again and again."""
+    async with under_attack() as (here, _), await raw(here) as peer:
+        peer.say(said)
+        await peer.until_closed()
+        assert peer.goaway == ErrorCodes.PROTOCOL_ERROR
 
 
 async def flood_of_streams(peer: Peer, *frames: bytes, path: bytes = b"/live") -> None:
@@ -429,6 +449,26 @@ async def test_handshake_of_tls_that_never_ends(tmp_path: Path) -> None:
         assert await reader.read() == b""
         writer.close()
         assert here.limits == {"tls_handshake_timeout": 1}
+
+
+ILL_HANDSHAKES = {"plain HTTP": GET, "half a handshake": b"\x16\x03\x01\x02", "nothing": b""}
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+@pytest.mark.parametrize("said", ILL_HANDSHAKES.values(), ids=ILL_HANDSHAKES)
+async def test_ill_handshakes_are_no_errors(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, said: bytes, reset: bool
+) -> None:
+    """Whoever speaks no TLS, or hangs up, costs no line in the log, and leaves nothing behind."""
+    async with serving(hello, certificate=make_certificate(tmp_path)) as here:
+        with socket.create_connection((here.host, here.port)) as peer:
+            peer.sendall(said)
+            if reset:
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        listener = here.server._listeners[0]
+        assert await here.ask(GET[:-2] + b"Connection: close\r\n\r\n")
+        await settled(lambda: not (listener._entering or listener._connections))
+    assert (caplog.text, here.limits) == ("", {})
 
 
 # Connections.

@@ -19,8 +19,8 @@ from h2raw import (
     rst_stream,
     window_update,
 )
-from tailrace.server.guard import ALLOWANCES, SMALL_BYTES, WINDOW, Flood, Guard
-from tailrace.server.settings import MAX_HEAD_BYTES, MAX_STREAMS
+from tailrace.server.guard import WINDOW, Flood, Guard
+from tailrace.server.settings import ALLOWANCES, MAX_HEAD_BYTES, MAX_STREAMS, SMALL_BYTES
 
 PONG = frame(DATA, 0, 1, b"\x8a\x80\0\0\0\0")
 

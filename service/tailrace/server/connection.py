@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.events import Closed, Event, RawData, Updated
@@ -21,12 +21,10 @@ from hypercorn.protocol.h11 import H2ProtocolAssumedError
 
 from tailrace.server.http1 import Http1
 from tailrace.server.http2 import Http2
+from tailrace.server.keeper import Keeper
 from tailrace.server.settings import CLOSE_SECONDS, LINGER_SECONDS, READ_BYTES, SLICE_BYTES, TURN_SECONDS
 from tailrace.server.waiters import Waiters
 from tailrace.wire import HIGH_WATER_BYTES
-
-if TYPE_CHECKING:
-    from tailrace.server.keeper import Keeper
 
 logger = logging.getLogger(__name__)
 

@@ -104,6 +104,7 @@ class Listener:
         self._closing = True
         if self._door is not None:
             self._door.close()
+        await asyncio.sleep(0)  # cancelled before it has begun, a handshake would leave its socket open
         for handshake in self._handshakes:
             handshake.cancel()
         await asyncio.gather(*self._handshakes, return_exceptions=True)

@@ -15,11 +15,9 @@ import gc
 import logging
 import os
 import signal
-import ssl
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any
 
 from tailrace.server import descriptors
 from tailrace.server.listener import Listener, Site
@@ -135,15 +133,8 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     with asyncio.Runner(loop_factory=_new_loop) as runner:
-        runner.get_loop().set_exception_handler(_on_loop_error)
         runner.run(_awaited(main))
 
 
 async def _awaited(main: Callable[[], Awaitable[None]]) -> None:
     await main()
-
-
-def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    # A peer that speaks no TLS, or hangs up during the handshake, is no error of ours.
-    if not isinstance(context.get("exception"), (ssl.SSLError, ConnectionError)):
-        loop.default_exception_handler(context)

@@ -93,6 +93,51 @@ MAX_HEADER_TABLE_BYTES = 4096
 """What the compression of our response heads may remember, whatever the peer allows (RFC 7541 section 4.2): a peer that
 allows 4 GB would have us keep every head ever sent, and search all of them for the next."""
 
+SMALL_BYTES = 64
+"""DATA below this costs more than it brings. Pongs are smaller, and the last bytes of a body, but those come once."""
+
+HEAD_FRAME_BYTES = 1024
+"""What a frame of a head counts at least, so that many small ones are as bad as a large one."""
+
+SENT_BYTES_PER_UPDATE = 16
+"""A client may open windows once for so many bytes that it was sent. The smallest event has three times as many, and a
+careful client opens two windows for it, its stream's and the connection's; one that goes byte by byte, thirty-two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How much of something is no flood: ``burst`` at once, then ``per_second``.
+
+    ``saved`` is how much more may be saved up, where a peer can earn it.
+    """
+
+    burst: int
+    per_second: float
+    saved: int = 0
+
+
+_BY_STREAM = Allowance(4 * MAX_STREAMS, 200)
+"""For what an honest client says for each of its streams: for all of them at once, and more than once; later 200 a
+second, which take half a percent of a core."""
+
+ALLOWANCES = {
+    # Every stream opened and closed at once, twice: a page with 900 EventSources that is reloaded. What was answered
+    # before it was closed does not count, so a proxy whose clients come and go is never meant.
+    "rapid_reset": Allowance(2 * MAX_STREAMS, 100),
+    # RST_STREAM without a stream: each may be reset once.
+    "reset_flood": Allowance(MAX_STREAMS, 100, saved=2 * MAX_STREAMS),
+    # gRPC pings each second, and some libraries ten times while they measure the bandwidth.
+    "ping_flood": Allowance(100, 20),
+    # One or two begin a connection; some widen their windows step by step. Each walks over all streams.
+    "settings_flood": Allowance(100, 1),
+    # Browsers give a priority to each stream, and change it (RFC 9218); unknown types count here, too.
+    "priority_flood": _BY_STREAM,
+    "window_update_flood": _BY_STREAM,
+    # The pongs of 900 WebSockets after one heartbeat.
+    "empty_frame_flood": _BY_STREAM,
+}
+"""What is counted, by the name it has in the metrics, and how much of it there may be on one connection."""
+
 NEVER = 10**9
 
 
