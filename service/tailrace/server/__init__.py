@@ -5,6 +5,7 @@ From the bottom up::
     settings     every bound with its reason; which Hypercorn this is written for
     descriptors  how many files may be open
     waiters      those who wait for one thing to change
+    incoming     what a peer has sent, and whose turn it is
     inbox        what an application will receive
     sendbuffer   what one HTTP/2 stream has yet to send
     wires        how a subscriber's bytes reach the connection

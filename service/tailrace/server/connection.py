@@ -2,16 +2,15 @@
 
 Takes the place of Hypercorn's `TCPServer` and asyncio's streams: one object and one reading task where those make five
 objects and three tasks, and a ``write`` that never waits, so that whole frames keep their order whoever writes them.
-Guards against a peer that does not read (`drained`, the write marks), says more than others (a turn of the loop looks
-at so much of it and no more), does not ask (``keep_alive_seconds``), or does not leave (`close` cuts after a while).
-Does not know what is spoken; `http1` and `http2` do.
+Guards against a peer that does not read (`drained`, the write marks), says more than others (`incoming`), does not ask
+(``keep_alive_seconds``), or does not leave (`close` cuts after a while). Does not know what is spoken; `http1` and
+`http2` do.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Coroutine
 from typing import Any, cast
 
@@ -21,8 +20,9 @@ from hypercorn.protocol.h11 import H2ProtocolAssumedError
 
 from tailrace.server.http1 import Http1
 from tailrace.server.http2 import Http2
+from tailrace.server.incoming import Incoming
 from tailrace.server.keeper import Keeper
-from tailrace.server.settings import CLOSE_SECONDS, LINGER_SECONDS, READ_BYTES, SLICE_BYTES, TURN_SECONDS
+from tailrace.server.settings import CLOSE_SECONDS, LINGER_SECONDS
 from tailrace.server.waiters import Waiters
 from tailrace.wire import HIGH_WATER_BYTES
 
@@ -33,8 +33,8 @@ class Connection(asyncio.Protocol):
     """One peer, from accept to the end of its last application."""
 
     __slots__ = (
-        "_applications", "_begun", "_closing", "_drainers", "_idle", "_incoming", "_keeper", "_leaving", "_loop",
-        "_lost", "_parting", "_protocol", "_reader", "_timer", "_transport", "_yields_at", "draining", "paused", "task",
+        "_applications", "_begun", "_drainers", "_idle", "_incoming", "_keeper", "_leaving", "_loop", "_lost",
+        "_parting", "_protocol", "_timer", "_transport", "draining", "paused", "task",
     )  # fmt: skip
 
     task: asyncio.Task[None]
@@ -45,14 +45,11 @@ class Connection(asyncio.Protocol):
         self._keeper = keeper
         self._loop = asyncio.get_running_loop()
         self._applications: set[asyncio.Task[None]] = set()
-        self._incoming = bytearray()
-        self._reader = Waiters()
+        self._incoming = Incoming()
         self._drainers = Waiters()
         self._timer: asyncio.TimerHandle | None = None
-        self._yields_at = 0.0
         self._idle = True
         self._begun = False
-        self._closing = False
         self._leaving = False
         self._lost = False
         self._parting = False
@@ -72,17 +69,16 @@ class Connection(asyncio.Protocol):
         self.task = self._loop.create_task(self._run())
 
     def data_received(self, data: bytes) -> None:
-        if self._closing:
+        if self._incoming.over:
             return
-        self._incoming += data
-        if len(self._incoming) > READ_BYTES:
+        self._incoming.add(data)
+        if self._incoming.full:
             self._transport.pause_reading()
-        self._reader.wake()
 
     def eof_received(self) -> bool:
         """Keep the transport open, where it can be, until the applications have ended."""
-        already_closing, self._closing = self._closing, True
-        self._reader.wake()
+        already_closing = self._incoming.over
+        self._incoming.end()
         return not already_closing and self._transport.can_write_eof()  # TLS cannot be half open
 
     def pause_writing(self) -> None:
@@ -95,10 +91,10 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        self._lost = self._closing = True
+        self._lost = True
         self.paused = False
         self._stop_timer()
-        self._reader.wake()
+        self._incoming.end()
         self._drainers.wake()
 
     # What protocols and wires ask: `tailrace.server.wires.Carrier`.
@@ -115,14 +111,11 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def close(self, *, linger: bool) -> None:
-        self._closing = True
-        held_up = len(self._incoming) > READ_BYTES
         self._incoming.clear()
-        self._reader.wake()
+        self._incoming.end()
         if self._parting or self._transport.is_closing():
             return
-        if held_up:
-            self._transport.resume_reading()  # for what is still on its way, see `LINGER_SECONDS`
+        self._go_on_reading()  # lest what is still on its way become a reset, see `LINGER_SECONDS`
         self._parting = True
         self._stop_timer()
         if linger and self._transport.can_write_eof():
@@ -134,8 +127,8 @@ class Connection(asyncio.Protocol):
 
     def set_idle(self, idle: bool) -> None:
         self._idle = idle
-        self._keeper.rests(self, resting=idle and not self._closing)
-        if self._closing:
+        self._keeper.rests(self, resting=idle and not self._incoming.over)
+        if self._incoming.over:
             return
         self._stop_timer()
         if idle and self._leaving:
@@ -166,7 +159,7 @@ class Connection(asyncio.Protocol):
     def leave(self) -> None:
         """Close now if idle, else as soon as it is."""
         self._leaving = True
-        if self._begun and self._idle and not self._closing:
+        if self._begun and self._idle and not self._incoming.over:
             self._part()
 
     def cancel(self) -> None:
@@ -216,18 +209,15 @@ class Connection(asyncio.Protocol):
             self._protocol.announce()
 
     async def _read(self) -> bytes:
-        """Give what has arrived, slice by slice, and let the loop go on in between; nothing at the end."""
-        if self._incoming and time.monotonic() > self._yields_at:
-            await asyncio.sleep(0)  # whoever says much does not keep the others waiting
-            self._yields_at = time.monotonic() + TURN_SECONDS
-        while not (self._incoming or self._closing):
-            await self._reader.wait()
-            self._yields_at = time.monotonic() + TURN_SECONDS
-        data = bytes(memoryview(self._incoming)[:SLICE_BYTES])
-        del self._incoming[: len(data)]
-        if len(self._incoming) <= READ_BYTES < len(self._incoming) + len(data) and not self._transport.is_closing():
-            self._transport.resume_reading()
+        """Give some of what has arrived, nothing at the end."""
+        data = await self._incoming.take()
+        if not (self._incoming.full or self._transport.is_closing()):
+            self._go_on_reading()
         return data
+
+    def _go_on_reading(self) -> None:
+        if not self._transport.is_reading():
+            self._transport.resume_reading()
 
     async def _handle(self, data: bytes) -> None:
         try:
@@ -245,7 +235,7 @@ class Connection(asyncio.Protocol):
         finally:
             self.close(linger=False)
         while not self._lost:
-            await self._reader.wait()
+            await self._drainers.wait()
         self._stop_timer()
 
     def _wait_no_longer(self) -> None:
