@@ -419,6 +419,7 @@ async def test_unread_messages_have_a_bound() -> None:
         await inbox.put({"type": "websocket.receive"})
     await stream._receive(frame(TEXT, b"one more"))
     assert (True, TooManyFrames.close_code) == (inbox.closed, int.from_bytes(carrier.written[0][2:4], "big"))
+    assert carrier.limits == ["too_many_frames"]
 
 
 # The end.

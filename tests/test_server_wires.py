@@ -22,12 +22,18 @@ class Carrier:
         self.draining = False
         self.written: list[bytes] = []
         self.aborted = False
+        self.limits: list[str] = []
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
 
     async def drained(self) -> None:
         return
+
+    request_seconds = 0.0
+
+    def note_limit(self, limit: str) -> None:
+        self.limits.append(limit)
 
     def abort(self) -> None:
         self.aborted = True

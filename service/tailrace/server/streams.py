@@ -8,11 +8,12 @@ disturbs nobody else. Not offered: server push and trailers, which no client of 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from hypercorn.protocol.events import Event, StreamClosed
+from hypercorn.protocol.events import EndBody, Event, StreamClosed
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 from hypercorn.utils import suppress_body
 
@@ -73,13 +74,27 @@ class HttpStream(HTTPStream):
 
     def __init__(self, carrier: Carrier, inbox: Inbox, wire: ServerWire, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self._carrier = carrier
+        self._expecting: asyncio.TimerHandle | None = None
         self.inbox = inbox
         self.wire = wire
         self.unacknowledged = 0
         """Bytes received over HTTP/2 whose window the peer has not been given back."""
         self.task_group = cast("TaskGroup", Running(carrier, inbox, wire, self._offer))
 
+    def expect_body(self, seconds: float) -> None:
+        """Cut the request if it is neither whole nor answered in time; called where its body did not come at once."""
+        if self._expecting is None:
+            self._expecting = asyncio.get_running_loop().call_later(seconds, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.state is ASGIHTTPState.REQUEST:
+            self._carrier.note_limit("request_timeout")
+            self.wire.abort()
+
     async def handle(self, event: Event) -> None:
+        if isinstance(event, (EndBody, StreamClosed)) and self._expecting is not None:
+            self._expecting.cancel()
         if isinstance(event, StreamClosed) and not self.closed:
             self.closed = True
             self.wire.end()

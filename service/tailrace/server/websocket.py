@@ -9,6 +9,7 @@ socket). What a client may send is `frames`', how it may ask `handshake`'s.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
@@ -20,7 +21,7 @@ from wsproto.events import Event as FrameEvent
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError
 
-from tailrace.errors import Farewell, TooManyFrames
+from tailrace.errors import Farewell, MessageTooBig, TooManyFrames
 from tailrace.server import handshake
 from tailrace.server.frames import ClientFrames
 from tailrace.server.handshake import Refusal
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from tailrace.server.wires import Carrier, ServerWire
 
 
+_LIMITS: Mapping[type[Farewell], str] = {MessageTooBig: "message_too_big", TooManyFrames: "too_many_frames"}
+"""What a client has come to, by its name in the metrics."""
+
+
 class WebSocketStream(WSStream):
     """One WebSocket. Lives until it is closed."""
 
@@ -45,6 +50,7 @@ class WebSocketStream(WSStream):
         self.unacknowledged = 0
         """As in `streams.HttpStream`."""
         self.task_group = cast("TaskGroup", Running(carrier, inbox, wire, self._offer))
+        self._carrier = carrier
         self._accepted = False
         self._peer_code = int(CloseReason.ABNORMAL_CLOSURE)
         self._peer_reason = ""
@@ -181,6 +187,7 @@ class WebSocketStream(WSStream):
         await self._end()
 
     async def _fail(self, why: type[Farewell]) -> None:
+        self._carrier.note_limit(_LIMITS[why])
         self._peer_code, self._peer_reason = why.close_code, why.reason
         self._reply(CloseConnection(why.close_code, why.reason))
         await self._end()

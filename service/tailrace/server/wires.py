@@ -33,6 +33,10 @@ class Carrier(Protocol):
     draining: bool
     """Whether the service is on its way out: the peer should reconnect elsewhere."""
 
+    @property
+    def request_seconds(self) -> float:
+        """How long a request may take to arrive whole."""
+
     def write(self, data: bytes) -> None:
         """Hand ``data`` to the transport at once; dropped when the connection has gone."""
 
@@ -47,6 +51,9 @@ class Carrier(Protocol):
 
     def set_idle(self, idle: bool) -> None:
         """Say whether any request is under way."""
+
+    def note_limit(self, limit: str) -> None:
+        """Count that the peer came to a limit, by its name in the metrics."""
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run an application; the connection awaits it before it ends."""
@@ -116,7 +123,7 @@ class ServerWire(ABC):
         while not is_disconnect(message := await receive()):
             on_message(message)
 
-    def pause(self) -> None:
+    def pause(self) -> None:  # noqa: B027  a stream of HTTP/2 has a buffer, and a mark, of its own
         """The connection holds more than its mark."""
 
     def notify(self) -> None:
