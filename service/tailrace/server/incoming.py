@@ -55,5 +55,8 @@ class Incoming:
             await self._reader.wait()
             self._yields_at = self._clock() + TURN_SECONDS
         data = bytes(memoryview(self._data)[:SLICE_BYTES])
-        del self._data[: len(data)]
+        if len(data) == len(self._data):
+            self._data = bytearray()  # emptied, one keeps its memory
+        else:
+            del self._data[: len(data)]
         return data
