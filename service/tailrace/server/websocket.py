@@ -9,6 +9,7 @@ socket). What a client may send is `frames`', how it may ask `handshake`'s.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tailrace.server.wires import Carrier, ServerWire
 
 
+_NO_EVENTS: deque[FrameEvent] = deque(maxlen=0)
 _LIMITS: Mapping[type[Farewell], str] = {MessageTooBig: "message_too_big", TooManyFrames: "too_many_frames"}
 """What a client has come to, by its name in the metrics."""
 
@@ -128,6 +130,7 @@ class WebSocketStream(WSStream):
         self._accepted = True
         self._limits = ClientFrames(asyncio.get_running_loop().time)
         self.connection = Connection(ConnectionType.SERVER, [self._limits])
+        self.connection._events = _NO_EVENTS  # noqa: SLF001  only `receive_data(None)` fills it: 760 bytes a socket
         await self.send(Response(self.stream_id, [*headers, *message.get("headers", [])], status))
 
     async def _refuse(self, refusal: Refusal) -> None:
