@@ -94,11 +94,13 @@ async def serving(
     drain: Callable[[], Awaitable[None]] = nothing_to_drain,
     grace_seconds: float = 0.0,
     keep_alive_seconds: float = 30.0,
+    stall_seconds: float = 30.0,
 ) -> AsyncIterator[Serving]:
     """Serve ``apps``, a site each, until the end of the block. By default what is still open is then cut at once."""
     files = (certificate.cert_file, certificate.key_file) if certificate else (None, None)
     sites = [Site(app, "127.0.0.1", 0, *files) for app in apps]
-    server = Server(sites, drain=drain, grace_seconds=grace_seconds, keep_alive_seconds=keep_alive_seconds)
+    patience = {"keep_alive_seconds": keep_alive_seconds, "stall_seconds": stall_seconds}
+    server = Server(sites, drain=drain, grace_seconds=grace_seconds, **patience)
     started: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     running = asyncio.create_task(server.run(started=started.set_result))
     await asyncio.wait({started, running}, return_when=asyncio.FIRST_COMPLETED)

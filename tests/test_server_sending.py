@@ -92,6 +92,14 @@ async def test_paused_transport_stops_sending() -> None:
     assert (before, pair.data()) == ([], [(1, 2)])
 
 
+async def test_full_transport_holds_up_all_streams() -> None:
+    """Then what the peer has acknowledged says how it gets on; otherwise nothing holds them up but their windows."""
+    pair = Pair(1)
+    pair.carrier.taken = 7
+    before, pair.carrier.paused = pair.sender.held_up, True
+    assert (before, pair.sender.held_up) == (None, 7)
+
+
 async def test_end_rides_on_the_last_bytes() -> None:
     """END_STREAM needs no frame of its own, and the buffer is gone when it was sent."""
     pair = Pair(1)

@@ -24,6 +24,7 @@ from tailrace.subscription.one import REFRESH_NOTICE_SECONDS
 from tailrace.tail import Tail
 from tailrace.timers import Wheel
 from tailrace.tracing import Tracing
+from tailrace.wire import MIN_TAKEN_BYTES, Taken
 
 LIVE = Start(None)
 TERMS = Terms(heartbeat_seconds=15, send_timeout_seconds=10, max_connections=4, max_connections_per_subject=2)
@@ -410,11 +411,47 @@ async def test_a_client_that_takes_nothing_is_cut_at_the_send_timeout() -> None:
     house = House()
     _, wire = house.opened()
     house.turn(7)
+    wire.fills = True
     house.produce(FakeRecord(0))
-    wire.open = False
     house.turn(9)
     assert not wire.aborted
     house.turn(1)
+    assert wire.aborted
+
+
+@pytest.mark.parametrize("taken,cut", [(MIN_TAKEN_BYTES, False), (MIN_TAKEN_BYTES - 1, True)])
+async def test_a_client_that_takes_a_little_is_slow_not_gone(taken: int, cut: bool) -> None:
+    """But little has a bound: who takes a byte now and then would hold a full wire for hours."""
+    house = House()
+    _, wire = house.opened()
+    wire.fills = True
+    house.produce(FakeRecord(0))
+    wire.taken = Taken("by hand", taken)
+    house.turn(10)
+    assert wire.aborted == cut
+
+
+async def test_a_slow_client_has_to_go_on_taking() -> None:
+    """What it took in one time-out does not count for the next."""
+    house = House()
+    _, wire = house.opened()
+    wire.fills = True
+    house.produce(FakeRecord(0))
+    wire.taken = Taken("by hand", 10 * MIN_TAKEN_BYTES)
+    house.turn(19)
+    assert not wire.aborted
+    house.turn(1)
+    assert wire.aborted
+
+
+async def test_what_is_taken_counts_from_the_write_that_filled_the_wire() -> None:
+    """What the client took before is no sign that it reads on."""
+    house = House()
+    _, wire = house.opened()
+    wire.taken = Taken("by hand", 10 * MIN_TAKEN_BYTES)
+    wire.fills = True
+    house.produce(FakeRecord(0))
+    house.turn(10)
     assert wire.aborted
 
 

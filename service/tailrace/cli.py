@@ -26,7 +26,7 @@ from tailrace.console import routes as console
 from tailrace.consumer import IDLE_WAIT_MS
 from tailrace.errors import BadRequest, ConfigurationError
 from tailrace.position import NO_TOPIC, parse
-from tailrace.server import Server, Site
+from tailrace.server import STALL_SECONDS, Server, Site
 from tailrace.service import running
 
 logger = logging.getLogger(__name__)
@@ -165,7 +165,9 @@ async def _serve(
         public = Site(public_app(service, more), settings.bind.host, settings.bind.port, **certificate)
         admin = Site(admin_app(service), settings.admin_bind.host, settings.admin_bind.port)
         scheme = "http" if settings.tls_cert_file is None else "https"
-        await Server([public, admin], drain=service.drain).run(started=lambda places: announce(scheme, places))
+        patience = max(STALL_SECONDS, 2 * settings.send_timeout_seconds)  # a subscription cuts its client itself
+        here = Server([public, admin], drain=service.drain, stall_seconds=patience)
+        await here.run(started=lambda places: announce(scheme, places))
 
 
 async def _dev(port: int, kafka: str | None) -> None:

@@ -43,6 +43,9 @@ class Owner(Protocol):
     def accepted(self, events: Sequence[Event], size: int, *, live: bool) -> None:
         """The wire has taken these events, ``size`` bytes, and is below its mark: which is no proof of receipt."""
 
+    def held_up(self) -> None:
+        """The last write has filled the wire."""
+
     def at_rest(self) -> None:
         """Nothing is due any more, and the reader is `closing`."""
 
@@ -103,23 +106,21 @@ class Reader:
         if self._wire is None or not self._wire.writable:
             return
         if self._given is not None:
-            self._report()
+            (events, size, live), self._given = self._given, None
+            self._owner.accepted(events, size, live=live)
         live = self.live
         events, data = self.take(self._format, MAX_FLUSH_BYTES)
         if data:
             self.write(data)
-            self._given = events, len(data), live
             if self._wire.writable:
-                self._report()
+                self._owner.accepted(events, len(data), live=live)
+            else:
+                self._given = events, len(data), live  # type: ignore[unreachable]  # the write may have filled it
+                self._owner.held_up()
         if self._more:
             self._soon(self.flush)
         elif self.closing:
             self._owner.at_rest()
-
-    def _report(self) -> None:
-        assert self._given is not None  # noqa: S101  set by `flush`
-        (events, size, live), self._given = self._given, None
-        self._owner.accepted(events, size, live=live)
 
     def write(self, data: bytes) -> None:
         """Send ``data``, which may be what the service itself says, whether or not the wire is writable."""
@@ -169,8 +170,7 @@ class Reader:
 
     def _take_catching_up(self, format_: Format, max_bytes: int) -> tuple[Sequence[Event], bytes]:
         pieces = self._say_resets()
-        events: list[Event] = []
-        size = 0
+        events, size = list[Event](), 0
         for event in self.due():
             events.append(event)
             self._taken.set(event.arrival.topic, event.arrival.partition, event.offset + 1)

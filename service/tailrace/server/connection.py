@@ -2,8 +2,8 @@
 
 Takes the place of Hypercorn's `TCPServer` and asyncio's streams: one object and one reading task where those make five
 objects and three tasks, and a ``write`` that never waits, so that whole frames keep their order whoever writes them.
-Guards against a peer that does not read (`drained`, the write marks), does not ask (``keep_alive_seconds``), or does
-not leave (`close` cuts after a while). Does not know what is spoken; `http1` and `http2` do.
+Guards against a peer that does not read (the write marks, ``stall_seconds``), does not ask (``keep_alive_seconds``), or
+does not leave (`close` cuts after a while). Does not know what is spoken; `http1` and `http2` do.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from hypercorn.protocol.h11 import H2ProtocolAssumedError
 
 from tailrace.server.http1 import Http1
 from tailrace.server.http2 import Http2
+from tailrace.server.patience import Patience, acknowledged
 from tailrace.server.settings import CLOSE_SECONDS, LINGER_SECONDS, READ_BYTES
 from tailrace.server.waiters import Waiters
 from tailrace.wire import HIGH_WATER_BYTES
@@ -33,16 +34,18 @@ logger = logging.getLogger(__name__)
 class Connection(asyncio.Protocol):
     """One peer, from accept to the end of its last application.
 
-    ``keep_alive_seconds`` is how long it may be without a request; ``on_made`` and ``on_gone`` are the listener's book.
+    ``keep_alive_seconds`` is how long it may be without a request, ``stall_seconds`` how long it may take nothing of
+    what it is owed; ``on_made`` and ``on_gone`` are the listener's book.
     """
 
     __slots__ = (
         "_app", "_applications", "_begun", "_closing", "_config", "_drainers", "_idle", "_incoming",
-        "_keep_alive_seconds", "_leaving", "_loop", "_lost", "_on_gone", "_on_made", "_parting", "_protocol", "_reader",
-        "_timer", "_transport", "draining", "paused", "task",
+        "_keep_alive_seconds", "_leaving", "_loop", "_lost", "_on_gone", "_on_made", "_parting", "_patience",
+        "_protocol", "_reader", "_stall_seconds", "_timer", "_transport", "draining", "paused", "task",
     )  # fmt: skip
 
     task: asyncio.Task[None]
+    _patience: Patience
     _protocol: Http1 | Http2
     _transport: asyncio.Transport
 
@@ -51,12 +54,14 @@ class Connection(asyncio.Protocol):
         app: ASGIApp,
         config: Config,
         keep_alive_seconds: float,
+        stall_seconds: float,
         on_made: Callable[[Connection], None],
         on_gone: Callable[[Connection], None],
     ) -> None:
         self._app = app
         self._config = config
         self._keep_alive_seconds = keep_alive_seconds
+        self._stall_seconds = stall_seconds
         self._on_made = on_made
         self._on_gone = on_gone
         self._loop = asyncio.get_running_loop()
@@ -80,6 +85,7 @@ class Connection(asyncio.Protocol):
         # Listeners make no others; uvloop's are no subclasses of asyncio's.
         self._transport = transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        self._patience = Patience(transport)
         tls = transport.get_extra_info("ssl_object")
         kind = Http2 if tls is not None and tls.selected_alpn_protocol() == "h2" else Http1
         self._protocol = self._speak(kind)
@@ -102,9 +108,13 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.paused = True
+        if not self._parting:
+            self._patience.begin(self._stall_seconds)
 
     def resume_writing(self) -> None:
         self.paused = False
+        if not self._parting:
+            self._patience.end()
         self._drainers.wake()
         self._protocol.resumed()
 
@@ -113,10 +123,15 @@ class Connection(asyncio.Protocol):
         self._lost = self._closing = True
         self.paused = False
         self._stop_timer()
+        self._patience.end()
         self._reader.wake()
         self._drainers.wake()
 
     # What protocols and wires ask: `tailrace.server.wires.Carrier`.
+
+    @property
+    def taken(self) -> int:
+        return acknowledged(self._transport)
 
     def write(self, data: bytes) -> None:
         if not (self._parting or self._transport.is_closing()):
@@ -139,10 +154,10 @@ class Connection(asyncio.Protocol):
         self._stop_timer()
         if linger and self._transport.can_write_eof():
             self._transport.write_eof()
-            self._cut_later(LINGER_SECONDS)
+            self._patience.begin(LINGER_SECONDS)
         else:
             self._transport.close()
-            self._cut_later(CLOSE_SECONDS)
+            self._patience.begin(CLOSE_SECONDS)
 
     def set_idle(self, idle: bool) -> None:
         self._idle = idle
@@ -246,23 +261,10 @@ class Connection(asyncio.Protocol):
             self.close(linger=False)
         while not self._lost:
             await self._reader.wait()
-        self._stop_timer()
 
     def _part(self) -> None:
         self._protocol.farewell()
         self.close(linger=False)
-
-    def _cut_later(self, seconds: float) -> None:
-        """Cut a closing connection, unless it goes by itself; but not while the peer still takes what it is owed."""
-        left = self._transport.get_write_buffer_size()
-
-        def look() -> None:
-            if 0 < self._transport.get_write_buffer_size() < left:
-                self._cut_later(seconds)
-            else:
-                self._transport.abort()
-
-        self._timer = self._loop.call_later(seconds, look)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -19,9 +19,9 @@ from tailrace.server.settings import (
     BACKLOG,
     CLOSE_SECONDS,
     SEND_BUFFER_BYTES,
+    STALL_SECONDS,
     TLS_HANDSHAKE_SECONDS,
     TLS_SHUTDOWN_SECONDS,
-    USER_TIMEOUT_MS,
     hypercorn_config,
     tls_context,
 )
@@ -48,9 +48,9 @@ class Site:
 class Listener:
     """A site that listens; lives from `open` to `close` and until its last connection has gone."""
 
-    def __init__(self, site: Site, keep_alive_seconds: float) -> None:
+    def __init__(self, site: Site, keep_alive_seconds: float, stall_seconds: float) -> None:
         self._site = site
-        self._keep_alive_seconds = keep_alive_seconds
+        self._patience = (keep_alive_seconds, stall_seconds)
         self._config = hypercorn_config()
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
@@ -63,7 +63,7 @@ class Listener:
         tls = None
         if site.tls_cert_file is not None and site.tls_key_file is not None:
             tls = tls_context(site.tls_cert_file, site.tls_key_file)
-        listening = bind(site.host, site.port)
+        listening = bind(site.host, site.port, self._patience[1])
         self._server = await asyncio.get_running_loop().create_server(
             self._connection,
             sock=listening,
@@ -105,7 +105,7 @@ class Listener:
                     await asyncio.wait({connection.task for connection in self._connections})
 
     def _connection(self) -> Connection:
-        return Connection(self._site.app, self._config, self._keep_alive_seconds, self._made, self._connections.discard)
+        return Connection(self._site.app, self._config, *self._patience, self._made, self._connections.discard)
 
     def _made(self, connection: Connection) -> None:
         self._connections.add(connection)
@@ -115,7 +115,7 @@ class Listener:
             connection.leave()
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, stall_seconds: float = STALL_SECONDS) -> socket.socket:
     """Bind a TCP socket to the first address of ``host``, with our options; accepted sockets inherit them.
 
     Raises `ConfigurationError` naming host and port.
@@ -126,7 +126,7 @@ def bind(host: str, port: int) -> socket.socket:
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         sock = socket.socket(family, kind, protocol)
-        _set_options(sock)
+        _set_options(sock, stall_seconds)
         sock.bind(address)
     except OSError as error:
         if sock is not None:
@@ -135,12 +135,12 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _set_options(sock: socket.socket) -> None:
+def _set_options(sock: socket.socket, stall_seconds: float) -> None:
     sock.setblocking(False)
     # Else a restart within a minute finds the port taken by connections that are already over.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * stall_seconds))
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # "::" is everybody

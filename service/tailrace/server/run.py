@@ -22,7 +22,7 @@ from contextlib import suppress
 from typing import Any
 
 from tailrace.server.listener import Listener, Site
-from tailrace.server.settings import KEEP_ALIVE_SECONDS, check_hypercorn
+from tailrace.server.settings import KEEP_ALIVE_SECONDS, STALL_SECONDS, check_hypercorn
 
 _new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 with suppress(ImportError):  # where it does not exist: slower, otherwise the same
@@ -43,8 +43,9 @@ class Server:
     """Listens on ``sites`` in order and closes them in order, so put the admin site last.
 
     ``drain`` is awaited once, when the end has begun: it should end every stream. ``grace_seconds`` is what connections
-    of a site may take after it, ``keep_alive_seconds`` what one may be without a request. Serves once; make another to
-    serve again. Raises `ConfigurationError` where the installed Hypercorn is not the one this package knows.
+    of a site may take after it, ``keep_alive_seconds`` what one may be without a request, ``stall_seconds`` how long
+    its peer may take nothing of what it is owed. Serves once; make another to serve again. Raises `ConfigurationError`
+    where the installed Hypercorn is not the one this package knows.
     """
 
     def __init__(
@@ -54,9 +55,10 @@ class Server:
         drain: Callable[[], Awaitable[None]],
         grace_seconds: float = 5.0,
         keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
+        stall_seconds: float = STALL_SECONDS,
     ) -> None:
         check_hypercorn()
-        self._listeners = [Listener(site, keep_alive_seconds) for site in sites]
+        self._listeners = [Listener(site, keep_alive_seconds, stall_seconds) for site in sites]
         self._drain = drain
         self._grace_seconds = grace_seconds
         self._stopping = asyncio.Event()

@@ -51,6 +51,11 @@ class Sender:
         """How many streams have yet to say their last."""
         return len(self._streams)
 
+    @property
+    def held_up(self) -> int | None:
+        """While the connection takes nothing more, how much the peer has acknowledged; else None."""
+        return self._carrier.taken if self._carrier.paused else None
+
     def open(self, stream_id: int, inbox: Inbox, *, websocket: bool) -> StreamWire:
         """Begin a stream; gives its wire."""
         buffer = SendBuffer(answers_request=not websocket)

@@ -23,8 +23,10 @@ BACKLOG = 4096
 SEND_BUFFER_BYTES = 64 * 1024
 """``SO_SNDBUF`` of every connection. Left alone, the kernel holds 4 MB for a client that has stopped reading."""
 
-USER_TIMEOUT_MS = 30_000
-"""``TCP_USER_TIMEOUT``: how long bytes may lie unacknowledged before the kernel gives the peer up (RFC 5482)."""
+STALL_SECONDS = 30.0
+"""How long a peer may take nothing of what it is owed, whoever waits for it: the last resort, for the application's own
+time-out is shorter. Also ``TCP_USER_TIMEOUT`` (RFC 5482), by which Linux gives up a peer that acknowledges nothing, or
+leaves its window shut."""
 
 READ_BYTES = 64 * 1024
 """A connection that holds more unread input than this stops reading from its socket."""

@@ -26,7 +26,7 @@ from tailrace.resume import Start
 from tailrace.tail import Tail
 from tailrace.timers import Timer, Wheel
 from tailrace.tracing import Tracing
-from tailrace.wire import Wire
+from tailrace.wire import Taken, Wire
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ class Subscription:
     __slots__ = (
         "_farewell",
         "_format",
+        "_held_up",
         "_hub",
         "_live_told",
         "_since_ns",
@@ -89,6 +90,7 @@ class Subscription:
         self._timers: dict[str, Timer] = {}
         self._farewell: Farewell | None = None
         self._wire: Wire | None = None
+        self._held_up: tuple[int, Taken]  # the tick, and how much the client had taken by then; set by `open`
         self._since_ns = time.time_ns()
         self.principal = principal
         self.session = session
@@ -103,7 +105,7 @@ class Subscription:
 
     @property
     def send_timeout_seconds(self) -> float:
-        """How long the client may take nothing."""
+        """How long the client may take nothing, or next to nothing (`tailrace.wire.MIN_TAKEN_BYTES`)."""
         return self._hub.terms.send_timeout_seconds
 
     @property
@@ -117,6 +119,7 @@ class Subscription:
         self.transport = "websocket" if wire.framing is Framing.FRAMES else "sse"
         self._hub.metrics.count_opened(self.transport)
         self._log_admission()
+        self.held_up()
         self.reader.attach(wire, self._format, asyncio.get_running_loop().call_soon)
         now = self._hub.clock()
         expires_in = self.principal.stream_ends_at(now) - now
@@ -188,6 +191,10 @@ class Subscription:
                 handed_ns = max(event.arrival.at_ns, self._since_ns)
                 self._hub.tracing.delivered(event, **told, handed_ns=handed_ns, accepted_ns=now)
 
+    def held_up(self) -> None:
+        assert self._wire is not None  # noqa: S101  set by `open`
+        self._held_up = self._hub.wheel.now, self._wire.taken
+
     def at_rest(self) -> None:
         """Everything has been taken: say goodbye, and let the transport end the response."""
         if self._farewell is None:
@@ -208,24 +215,29 @@ class Subscription:
     # What the wheel calls.
 
     def _look_after(self) -> None:
-        """Cut a client that takes nothing, send a heartbeat to one that was sent nothing, and look again in time.
-
-        Only a write makes a wire not writable: one that is not writable now has not been since the last write.
-        """
-        silence = self._hub.wheel.now - self.reader.wrote_at
+        """Cut a client that takes nothing, send a heartbeat to one that was sent nothing, and look again in time."""
         assert self._wire is not None  # noqa: S101  armed by `open`
+        silence = self._hub.wheel.now - self.reader.wrote_at
         if not self._wire.writable:
+            since, before = self._held_up
+            silence = self._hub.wheel.now - since
             if silence >= self.send_timeout_seconds:
-                self._farewell = self._farewell or TooSlow()
-                self._hub.metrics.count_slow()
-                self._hub.seldom.log(logging.INFO, "too_slow", "cut a client that took nothing for %g seconds", silence)
-                self._cut()
-                return
+                if not self._wire.taken.moved_since(before):
+                    self._cut_as_slow(silence)
+                    return
+                self.held_up()
+                silence = 0
         elif silence >= self._hub.terms.heartbeat_seconds:
             moved = self.reader.sent_at != self._hub.tail.arrived
             self.reader.write(control.heartbeat(self._format, self.reader.position if moved else None))
             silence = 0
         self._arm("quiet", max(1, self._shortest_silence - silence), self._look_after)
+
+    def _cut_as_slow(self, seconds: int) -> None:
+        self._farewell = self._farewell or TooSlow()
+        self._hub.metrics.count_slow()
+        self._hub.seldom.log(logging.INFO, "too_slow", "cut a client that took nothing for %g seconds", seconds)
+        self._cut()
 
     @property
     def _shortest_silence(self) -> float:
