@@ -14,6 +14,7 @@ Everything that arrives is kept; `Client.until` waits for any condition on it. W
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -48,6 +49,8 @@ class Stream:
         self.ended = False
         self.reset: int | None = None
         """The error code of the RST_STREAM that came, if one did."""
+        self.withheld: int | None = None
+        """Bytes whose window was not given back; None unless it is `shut`."""
 
     @property
     def over(self) -> bool:
@@ -83,6 +86,17 @@ class Stream:
         """Send request body."""
         self.client.connection.send_data(self.id, data, end_stream=end)
         self.client.flush()
+
+    def shut(self) -> None:
+        """Give this stream's window back no more; the connection's still is, so its siblings go on."""
+        self.withheld = 0
+
+    def open(self) -> None:
+        """Give all of it back."""
+        withheld, self.withheld = self.withheld, None
+        if withheld and not self.over:
+            self.client.connection.increment_flow_control_window(withheld, self.id)
+            self.client.flush()
 
     def cancel(self, code: ErrorCodes = ErrorCodes.CANCEL) -> None:
         """Send RST_STREAM."""
@@ -156,6 +170,11 @@ class Client:
         self.closed = False
         self._partial = bytearray()
 
+    @property
+    def transport(self) -> asyncio.WriteTransport:
+        """What carries the bytes."""
+        return self._writer.transport
+
     async def __aenter__(self) -> Self:
         self.connection.initiate_connection()
         self.flush()
@@ -201,13 +220,19 @@ class Client:
         self, path: str, headers: Iterable[tuple[str, str]] = (), subprotocols: Sequence[str] = ()
     ) -> WebSocket:
         """Begin a WebSocket, and wait for the answer: ``stream.status`` is 200 if it was accepted (RFC 8441)."""
+        stream = self.begin_websocket(path, headers, subprotocols)
+        await stream.head()
+        return WebSocket(stream)
+
+    def begin_websocket(
+        self, path: str, headers: Iterable[tuple[str, str]] = (), subprotocols: Sequence[str] = ()
+    ) -> Stream:
+        """Ask for a WebSocket, and do not wait for the answer."""
         head = [(":protocol", "websocket"), ("sec-websocket-version", "13"), *headers]
         if subprotocols:
             head.append(("sec-websocket-protocol", ", ".join(subprotocols)))
         pseudo = [("CONNECT", ":method"), ("http", ":scheme"), (self._authority, ":authority"), (path, ":path")]
-        stream = self.raw_request([(name, value) for value, name in pseudo] + head, end=False)
-        await stream.head()
-        return WebSocket(stream)
+        return self.raw_request([(name, value) for value, name in pseudo] + head, end=False)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for ``condition``, looked at after all that arrives. Raises `ConnectionError` at the end of it."""
@@ -268,15 +293,29 @@ class Client:
         elif isinstance(event, h2.events.DataReceived):
             stream.body += event.data or b""
             stream.frames += 1
-            if self._window and event.flow_controlled_length:
-                self.connection.acknowledge_received_data(event.flow_controlled_length, stream.id)
+            size = event.flow_controlled_length or 0
+            if stream.withheld is not None:
+                stream.withheld += size
+                self.connection.increment_flow_control_window(size)
+            elif self._window and size:
+                self.connection.acknowledge_received_data(size, stream.id)
         elif isinstance(event, h2.events.StreamEnded):
             stream.ended = True
         elif isinstance(event, h2.events.StreamReset):
             stream.reset = int(event.error_code or 0)
 
 
-async def connect(host: str, port: int, *, tls: ssl.SSLContext | None = None, window: bool = True) -> Client:
-    """Connect; ``tls`` must offer ``h2`` by ALPN. Enter the client to begin."""
-    reader, writer = await asyncio.open_connection(host, port, ssl=tls)
+async def connect(
+    host: str,
+    port: int,
+    *,
+    tls: ssl.SSLContext | None = None,
+    window: bool = True,
+    sock: socket.socket | None = None,
+) -> Client:
+    """Connect, or take ``sock``, which is; ``tls`` must offer ``h2`` by ALPN. Enter the client to begin."""
+    if sock is None:
+        reader, writer = await asyncio.open_connection(host, port, ssl=tls)
+    else:
+        reader, writer = await asyncio.open_connection(sock=sock, ssl=tls, server_hostname=host if tls else None)
     return Client(reader, writer, f"{host}:{port}", window=window)

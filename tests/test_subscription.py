@@ -22,7 +22,7 @@ from tailrace.subscription import Subscription, Subscriptions, Terms
 from tailrace.subscription.everyone import POSITIONS_PER_TURN
 from tailrace.subscription.one import REFRESH_NOTICE_SECONDS
 from tailrace.tail import Tail
-from tailrace.timers import Wheel
+from tailrace.timers import Timer, Wheel
 from tailrace.tracing import Tracing
 from tailrace.wire import MIN_TAKEN_BYTES, Taken
 
@@ -508,6 +508,21 @@ async def test_closing_leaves_tail_wheel_and_registry_and_may_be_done_twice() ->
         assert (0, 0) == (len(house.hub), house.tail.sessions)
     house.turn(700)
     assert ["ready"] == names(wire)
+
+
+async def test_a_farewell_to_one_who_has_gone_is_nothing() -> None:
+    """A drain may come upon somebody who has just left: no timer is armed for them."""
+    house = House()
+    subscription, _ = house.opened()
+    subscription.close()
+    timers = len(armed(house))
+    subscription.end(GoingAway())
+    assert (len(armed(house)), subscription.farewell) == (timers, None)
+
+
+def armed(house: House) -> list[Timer]:
+    """Give all timers that have yet to fire."""
+    return [timer for slot in house.wheel._slots.values() for timer in slot]
 
 
 async def test_a_subscription_that_never_began_closes_all_the_same() -> None:

@@ -225,6 +225,7 @@ class Connection(asyncio.Protocol):
         finally:
             try:
                 await self._end()
+                del self._protocol  # it knows us: see `tailrace.server.run.GC_THRESHOLDS`
             finally:
                 self._on_gone(self)
 

@@ -229,6 +229,7 @@ class Http2(H2Protocol):
     async def _gone(self) -> None:
         self.closed = True
         self._sender.gone()
+        getattr(self.connection, "_frame_dispatch_table", {}).clear()  # holds methods of h2's connection: a cycle
         for stream_id in list(self.streams):
             await self._close_stream(stream_id)
 

@@ -31,6 +31,10 @@ TURN_BYTES = 4 * HIGH_WATER_BYTES
 """Most that one connection sends in one turn of the loop, so that it does not hold up the others."""
 
 
+def _nothing() -> None:
+    """Stand in for `Sender`'s callback when the connection has gone."""
+
+
 class Sender:
     """The buffers of a connection's streams, and their way out. Lives as long as the connection.
 
@@ -100,7 +104,8 @@ class Sender:
             self._on_sent()
 
     def gone(self) -> None:
-        """The connection has gone."""
+        """The connection has gone; nobody is told anything any more."""
+        self._on_sent = _nothing
         self._marked.clear()
         while self._streams:
             _, (buffer, wire) = self._streams.popitem()

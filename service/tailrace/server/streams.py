@@ -66,6 +66,7 @@ class Running:
         finally:
             self._wire.end()
             await self._finish(send)
+            scope["extensions"].clear()  # the stream keeps the scope, and the wire's offer is the stream's
 
     async def _finish(self, send: Callable[[Any], Awaitable[None]]) -> None:
         try:
@@ -93,6 +94,8 @@ class HttpStream(HTTPStream):
             self.inbox.close({"type": "http.disconnect"})
         else:
             await super().handle(event)
+            if isinstance(event, Request):
+                del self.task_group  # needed once, and knows us
 
     async def app_send(self, message: Any) -> None:
         if message is not None and message["type"] == "http.response.body" and not message.get("more_body", False):
@@ -132,6 +135,7 @@ class WebSocketStream(WSStream):
             return
         if isinstance(event, Request):
             await super().handle(event)
+            del self.task_group  # needed once, and knows us
             if self._refused():  # the handshake was bad, and has been answered
                 await self.send(StreamClosed(stream_id=self.stream_id))
         elif isinstance(event, (Body, Data)):
@@ -230,4 +234,7 @@ class WebSocketStream(WSStream):
             code = int(CloseReason.NORMAL_CLOSURE)
         self.closed = True
         self.wire.end()
+        if self.handshake.accepted:
+            # wsproto's parser is a generator that refers to itself; another one, at its end, takes its place.
+            self.connection._proto._parse_more = (_ for _ in ())  # noqa: SLF001
         self.inbox.close({"type": "websocket.disconnect", "code": code, "reason": self._peer_reason})

@@ -67,6 +67,7 @@ class Subscription:
     """One subscriber; owns its reader."""
 
     __slots__ = (
+        "_closed",
         "_farewell",
         "_format",
         "_held_up",
@@ -89,6 +90,7 @@ class Subscription:
         self._live_told = start.taken is None
         self._timers: dict[str, Timer] = {}
         self._farewell: Farewell | None = None
+        self._closed = False
         self._wire: Wire | None = None
         self._held_up: tuple[int, Taken]  # the tick, and how much the client had taken by then; set by `open`
         self._since_ns = time.time_ns()
@@ -136,18 +138,23 @@ class Subscription:
 
     def end(self, farewell: Farewell) -> None:
         """End the subscription once the client has taken what is there; at the send time-out, without that."""
-        if self._farewell is None:
+        if self._farewell is None and not self._closed:
             self._farewell = farewell
             self.reader.closing = True
             self._arm("cut", self.send_timeout_seconds, self._cut)
             self.reader.flush()
 
     def close(self) -> None:
-        """Leave everything: tail, wheel and registry. Harmless when done twice."""
+        """Leave everything: tail, wheel, wire and registry. Harmless when done twice."""
+        if self._closed:
+            return
+        self._closed = True
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
         self.reader.close()
+        self._wire = None
+        del self.reader  # it knows us, and full garbage collections are rare
         self._hub.dismiss(self)
 
     def say_position(self) -> None:
