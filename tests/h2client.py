@@ -46,6 +46,8 @@ class Stream:
         self.body = bytearray()
         self.frames = 0
         """DATA frames so far."""
+        self.received = 0
+        """Bytes in them."""
         self.ended = False
         self.reset: int | None = None
         """The error code of the RST_STREAM that came, if one did."""
@@ -168,6 +170,8 @@ class Client:
         self.goaways: list[tuple[int, int]] = []
         """Error code and last stream id of each GOAWAY."""
         self.closed = False
+        self.received = 0
+        """Bytes that have come, after TLS."""
         self._partial = bytearray()
 
     @property
@@ -242,6 +246,12 @@ class Client:
         """Wait until the server has closed the connection."""
         await self.until(lambda: self.closed)
 
+    def widen(self, size: int) -> None:
+        """Open the windows of the connection and of all streams by so much more."""
+        for stream_id in (None, *(stream.id for stream in self.streams.values() if not stream.over)):
+            self.connection.increment_flow_control_window(size, stream_id)
+        self.flush()
+
     def leave(self) -> None:
         """Close as a browser does: what was sent arrives, then the end (over TLS, close_notify)."""
         self._writer.close()
@@ -266,6 +276,7 @@ class Client:
             self._writer.close()
 
     def _take(self, data: bytes) -> None:
+        self.received += len(data)
         for frame in self._frames_of(data):
             for event in self.connection.receive_data(frame):
                 self.events[type(event).__name__] += 1
@@ -293,6 +304,7 @@ class Client:
         elif isinstance(event, h2.events.DataReceived):
             stream.body += event.data or b""
             stream.frames += 1
+            stream.received += len(event.data or b"")
             size = event.flow_controlled_length or 0
             if stream.withheld is not None:
                 stream.withheld += size

@@ -34,6 +34,7 @@ from changes import Changes
 TRANSPORTS = ("sse", "websocket", "sse-h2", "websocket-h2")
 RECEIVE_BUFFER_BYTES = 4096
 """``SO_RCVBUF`` of these clients: what they do not read stays with the service."""
+WIDE_WINDOW_BYTES = 1 << 24
 SO_ATTACH_FILTER = 26
 """A classic BPF program decides what reaches the socket (Linux, socket(7))."""
 UPGRADE = {
@@ -138,6 +139,7 @@ class Http1(asyncio.Protocol):
         self.head = 0
         """The response's status, 0 before it came."""
         self.gone = self.ended = False
+        self.received = 0
         self._connection = h11.Connection(h11.CLIENT)
         self._changes = Changes()
 
@@ -145,6 +147,7 @@ class Http1(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        self.received += len(data)
         if self.head == 101:
             self.parser.feed(data)
         else:
@@ -205,6 +208,13 @@ class Http2:
 
     def stall(self) -> None:
         self.stream.shut()
+
+    async def take(self, size: int) -> None:
+        """Open the window by ``size``, and wait until so much has come."""
+        before = self.stream.received
+        self.client.connection.increment_flow_control_window(size, self.stream.id)
+        self.client.flush()
+        await self.client.until(lambda: self.stream.received >= before + size)
 
     def go_on(self) -> None:
         self.stream.open()
@@ -299,12 +309,28 @@ class Line:
         return self._client.closed if self._client is not None else cast("Http1", self._http1).gone
 
     def stall(self) -> None:
-        """Read nothing more from the socket."""
+        """Read nothing more from the socket; over HTTP/2 with all windows wide open, as browsers have them."""
+        if self._client is not None:
+            self._client.widen(WIDE_WINDOW_BYTES)
         self.transport.pause_reading()
 
     def go_on(self) -> None:
         """Read again."""
         self.transport.resume_reading()
+
+    async def take(self, size: int) -> None:
+        """Read until about ``size`` bytes more have come, and no more then."""
+        before = self.received
+        while self.received < before + size:
+            self.go_on()
+            for _ in range(2):  # one turn to look at the socket, one to read
+                await asyncio.sleep(0)
+            self.transport.pause_reading()
+
+    @property
+    def received(self) -> int:
+        """Bytes that have come, after TLS."""
+        return self._client.received if self._client is not None else cast("Http1", self._http1).received
 
     def reset(self) -> None:
         """Vanish with a reset."""

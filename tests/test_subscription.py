@@ -75,6 +75,12 @@ class House:
         for _ in self.tail.wake():
             pass
 
+    def fill(self, *wires: ListWire) -> None:
+        """Let something come that fills these wires."""
+        for wire in wires:
+            wire.fills = True
+        self.produce(FakeRecord(self.tail.next_offset(0, 0)))
+
     def turn(self, ticks: int) -> None:
         for _ in range(ticks):
             self.wheel.turn()
@@ -411,8 +417,7 @@ async def test_a_client_that_takes_nothing_is_cut_at_the_send_timeout() -> None:
     house = House()
     _, wire = house.opened()
     house.turn(7)
-    wire.fills = True
-    house.produce(FakeRecord(0))
+    house.fill(wire)
     house.turn(9)
     assert not wire.aborted
     house.turn(1)
@@ -424,8 +429,7 @@ async def test_a_client_that_takes_a_little_is_slow_not_gone(taken: int, cut: bo
     """But little has a bound: who takes a byte now and then would hold a full wire for hours."""
     house = House()
     _, wire = house.opened()
-    wire.fills = True
-    house.produce(FakeRecord(0))
+    house.fill(wire)
     wire.taken = Taken("by hand", taken)
     house.turn(10)
     assert wire.aborted == cut
@@ -435,10 +439,10 @@ async def test_a_slow_client_has_to_go_on_taking() -> None:
     """What it took in one time-out does not count for the next."""
     house = House()
     _, wire = house.opened()
-    wire.fills = True
-    house.produce(FakeRecord(0))
+    house.fill(wire)
+    house.turn(9)
     wire.taken = Taken("by hand", 10 * MIN_TAKEN_BYTES)
-    house.turn(19)
+    house.turn(10)
     assert not wire.aborted
     house.turn(1)
     assert wire.aborted
@@ -449,8 +453,7 @@ async def test_what_is_taken_counts_from_the_write_that_filled_the_wire() -> Non
     house = House()
     _, wire = house.opened()
     wire.taken = Taken("by hand", 10 * MIN_TAKEN_BYTES)
-    wire.fills = True
-    house.produce(FakeRecord(0))
+    house.fill(wire)
     house.turn(10)
     assert wire.aborted
 
@@ -459,12 +462,23 @@ async def test_a_client_that_took_it_in_time_is_not_cut() -> None:
     """It was slow for a while; it is not any more."""
     house = House()
     _, wire = house.opened()
-    wire.open = False
+    house.fill(wire)
     house.turn(9)
-    wire.open = True
+    wire.fills, wire.open = False, True
     wire.on_writable()
     house.turn(30)
     assert not wire.aborted
+
+
+async def test_a_wire_that_the_reader_has_not_filled_is_watched_too() -> None:
+    """From the next time that a heartbeat would be due."""
+    house = House()
+    _, wire = house.opened()
+    wire.open = False
+    house.turn(24)
+    assert not wire.aborted
+    house.turn(1)
+    assert wire.aborted
 
 
 async def test_a_farewell_that_cannot_be_said_ends_in_a_cut() -> None:
@@ -662,8 +676,8 @@ async def test_a_client_cut_for_being_slow_is_counted_as_that() -> None:
     """It took nothing for the send time-out."""
     house = House()
     subscription, wire = house.opened()
-    wire.open = False
-    house.turn(11)
+    house.fill(wire)
+    house.turn(10)
     subscription.close()
     assert [" 1.0"] == lines(house, "tailrace_slow_clients_total")
     assert ['{reason="too_slow"} 1.0'] == lines(house, "tailrace_connections_ended_total")
@@ -731,9 +745,7 @@ async def test_gaps_and_slow_clients_are_told_once_a_minute(caplog: pytest.LogCa
     house = House()
     for subject in ("ada", "grace"):
         house.opened(Start(((0,),), ("epoch",)), subject=subject)
-    wires = [house.opened(subject=subject)[1] for subject in ("ada", "grace")]
-    for wire in wires:
-        wire.open = False
+    house.fill(*(house.opened(subject=subject)[1] for subject in ("ada", "grace")))
     house.turn(10)
     assert ["told a client of a gap: epoch", "cut a client that took nothing for 10 seconds"] == caplog.messages
 

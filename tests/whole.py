@@ -63,7 +63,7 @@ class Whole:
         So much is due to each of them that only those are done whose wires stay full.
         """
         readers = [each.reader for each in self.subscriptions if each.session == session]
-        self.produce(3000, size=1000, session=session)
+        self.produce(1200, size=1000, session=session)
         places, unchanged = [-1], 0
         while unchanged < FULL_TURNS:
             await asyncio.sleep(0)

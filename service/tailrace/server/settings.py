@@ -13,6 +13,7 @@ from pathlib import Path
 from hypercorn.config import Config
 
 from tailrace.errors import ConfigurationError
+from tailrace.wire import HIGH_WATER_BYTES
 
 HYPERCORN = "0.18."
 """The subclasses here lean on the insides of exactly this line of versions."""
@@ -22,6 +23,14 @@ BACKLOG = 4096
 
 SEND_BUFFER_BYTES = 64 * 1024
 """``SO_SNDBUF`` of every connection. Left alone, the kernel holds 4 MB for a client that has stopped reading."""
+
+LAYER_BYTES = 2 * HIGH_WATER_BYTES
+"""Most that one layer holds of what is on its way to a client: its mark, and the write that went over it, which is a
+flush of the reader's (one event more where events are large). TLS has marks of its own, above the transport's."""
+
+STALLED_CLIENT_BYTES = 3 * LAYER_BYTES + 2 * SEND_BUFFER_BYTES
+"""What a client that has stopped reading costs at most until it is cut: over HTTP/2 and TLS three layers, a stream's,
+TLS's and the transport's; and in the kernel twice its send buffer, which Linux doubles to pay for its own books."""
 
 STALL_SECONDS = 30.0
 """How long a peer may take nothing of what it is owed, whoever waits for it: the last resort, for the application's own

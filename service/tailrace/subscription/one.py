@@ -70,9 +70,9 @@ class Subscription:
         "_closed",
         "_farewell",
         "_format",
-        "_held_up",
         "_hub",
         "_live_told",
+        "_moved",
         "_since_ns",
         "_start",
         "_timers",
@@ -92,7 +92,7 @@ class Subscription:
         self._farewell: Farewell | None = None
         self._closed = False
         self._wire: Wire | None = None
-        self._held_up: tuple[int, Taken]  # the tick, and how much the client had taken by then; set by `open`
+        self._moved: tuple[int, Taken]  # when it was last seen to move, and what it had taken; set by `held_up`
         self._since_ns = time.time_ns()
         self.principal = principal
         self.session = session
@@ -121,7 +121,6 @@ class Subscription:
         self.transport = "websocket" if wire.framing is Framing.FRAMES else "sse"
         self._hub.metrics.count_opened(self.transport)
         self._log_admission()
-        self.held_up()
         self.reader.attach(wire, self._format, asyncio.get_running_loop().call_soon)
         now = self._hub.clock()
         expires_in = self.principal.stream_ends_at(now) - now
@@ -129,7 +128,7 @@ class Subscription:
         self._arm("expiry", expires_in, lambda: self.end(TokenExpired()))
         if expires_in > 2 * REFRESH_NOTICE_SECONDS:
             self._arm("refresh", expires_in - REFRESH_NOTICE_SECONDS, lambda: self._say_refresh(now + expires_in))
-        self._arm("quiet", self._shortest_silence, self._look_after)
+        self._arm("quiet", self._hub.terms.heartbeat_seconds, self._look_after)
         self.reader.flush()
 
     def _log_admission(self) -> None:
@@ -200,7 +199,9 @@ class Subscription:
 
     def held_up(self) -> None:
         assert self._wire is not None  # noqa: S101  set by `open`
-        self._held_up = self._hub.wheel.now, self._wire.taken
+        self._moved = self._hub.wheel.now, self._wire.taken
+        if "stall" not in self._timers:
+            self._arm("stall", 1, self._look_whether_it_moves)
 
     def at_rest(self) -> None:
         """Everything has been taken: say goodbye, and let the transport end the response."""
@@ -222,33 +223,35 @@ class Subscription:
     # What the wheel calls.
 
     def _look_after(self) -> None:
-        """Cut a client that takes nothing, send a heartbeat to one that was sent nothing, and look again in time."""
+        """Send a heartbeat to a client that was sent nothing, and look again in time."""
         assert self._wire is not None  # noqa: S101  armed by `open`
         silence = self._hub.wheel.now - self.reader.wrote_at
         if not self._wire.writable:
-            since, before = self._held_up
-            silence = self._hub.wheel.now - since
-            if silence >= self.send_timeout_seconds:
-                if not self._wire.taken.moved_since(before):
-                    self._cut_as_slow(silence)
-                    return
+            if "stall" not in self._timers:  # it is not the reader that has filled it
                 self.held_up()
-                silence = 0
         elif silence >= self._hub.terms.heartbeat_seconds:
             moved = self.reader.sent_at != self._hub.tail.arrived
             self.reader.write(control.heartbeat(self._format, self.reader.position if moved else None))
             silence = 0
-        self._arm("quiet", max(1, self._shortest_silence - silence), self._look_after)
+        self._arm("quiet", max(1, self._hub.terms.heartbeat_seconds - silence), self._look_after)
 
-    def _cut_as_slow(self, seconds: int) -> None:
-        self._farewell = self._farewell or TooSlow()
-        self._hub.metrics.count_slow()
-        self._hub.seldom.log(logging.INFO, "too_slow", "cut a client that took nothing for %g seconds", seconds)
-        self._cut()
-
-    @property
-    def _shortest_silence(self) -> float:
-        return min(self._hub.terms.heartbeat_seconds, self.send_timeout_seconds)
+    def _look_whether_it_moves(self) -> None:
+        """Cut a client that has taken too little since it was held up, or last seen to move; look again every tick."""
+        assert self._wire is not None  # noqa: S101  armed by `held_up`
+        del self._timers["stall"]
+        if self._wire.writable:
+            return
+        now, taken = self._hub.wheel.now, self._wire.taken
+        since, before = self._moved
+        if taken.moved_since(before):
+            self._moved = now, taken
+        elif now - since >= self.send_timeout_seconds:
+            self._farewell = self._farewell or TooSlow()
+            self._hub.metrics.count_slow()
+            self._hub.seldom.log(logging.INFO, "too_slow", "cut a client that took nothing for %g seconds", now - since)
+            self._cut()
+            return
+        self._arm("stall", 1, self._look_whether_it_moves)
 
     def _say_refresh(self, ends_at: float) -> None:
         assert self._wire is not None  # noqa: S101  armed by `open`
