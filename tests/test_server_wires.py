@@ -21,6 +21,7 @@ class Carrier:
         self.paused = False
         self.draining = False
         self.taken = 0
+        self.stall_seconds = 30.0
         self.written: list[bytes] = []
         self.aborted = False
 

@@ -23,7 +23,7 @@ from h2.errors import ErrorCodes
 from certificates import Certificate, make_certificate
 from changes import settled
 from subscriber import Http1, Http2, Line, controls, events, last_id
-from tailrace.server.patience import acknowledged
+from tailrace.server.progress import acknowledged
 from tailrace.server.settings import LAYER_BYTES, SEND_BUFFER_BYTES, STALLED_CLIENT_BYTES
 from tailrace.subscription import Terms
 from tailrace.wire import MIN_TAKEN_BYTES

@@ -6,7 +6,7 @@ From the bottom up::
     waiters      those who wait for one thing to change
     inbox        what an application will receive
     sendbuffer   what one HTTP/2 stream has yet to send
-    patience     how much a peer has taken, and the end of one that takes too little
+    progress     how much a peer has taken, and the end of one that takes too little
     wires        how a subscriber's bytes reach the connection
     sending      the HTTP/2 streams' way out
     streams      a request or a WebSocket: the scope with its wire, the application's one task

@@ -19,7 +19,7 @@ from hypercorn.protocol.h11 import H2ProtocolAssumedError
 
 from tailrace.server.http1 import Http1
 from tailrace.server.http2 import Http2
-from tailrace.server.patience import Patience, acknowledged
+from tailrace.server.progress import Watch, acknowledged
 from tailrace.server.settings import CLOSE_SECONDS, LINGER_SECONDS, READ_BYTES
 from tailrace.server.waiters import Waiters
 from tailrace.wire import HIGH_WATER_BYTES
@@ -40,14 +40,14 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_app", "_applications", "_begun", "_closing", "_config", "_drainers", "_idle", "_incoming",
-        "_keep_alive_seconds", "_leaving", "_loop", "_lost", "_on_gone", "_on_made", "_parting", "_patience",
-        "_protocol", "_reader", "_stall_seconds", "_timer", "_transport", "draining", "paused", "task",
+        "_keep_alive_seconds", "_leaving", "_loop", "_lost", "_on_gone", "_on_made", "_parting", "_protocol", "_reader",
+        "_timer", "_transport", "_watch", "draining", "paused", "stall_seconds", "task",
     )  # fmt: skip
 
     task: asyncio.Task[None]
-    _patience: Patience
     _protocol: Http1 | Http2
     _transport: asyncio.Transport
+    _watch: Watch
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Connection(asyncio.Protocol):
         self._app = app
         self._config = config
         self._keep_alive_seconds = keep_alive_seconds
-        self._stall_seconds = stall_seconds
+        self.stall_seconds = stall_seconds
         self._on_made = on_made
         self._on_gone = on_gone
         self._loop = asyncio.get_running_loop()
@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
         # Listeners make no others; uvloop's are no subclasses of asyncio's.
         self._transport = transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
-        self._patience = Patience(transport)
+        self._watch = Watch(transport)
         tls = transport.get_extra_info("ssl_object")
         kind = Http2 if tls is not None and tls.selected_alpn_protocol() == "h2" else Http1
         self._protocol = self._speak(kind)
@@ -109,12 +109,12 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self.paused = True
         if not self._parting:
-            self._patience.begin(self._stall_seconds)
+            self._watch.begin(self.stall_seconds)
 
     def resume_writing(self) -> None:
         self.paused = False
         if not self._parting:
-            self._patience.end()
+            self._watch.end()
         self._drainers.wake()
         self._protocol.resumed()
 
@@ -123,7 +123,7 @@ class Connection(asyncio.Protocol):
         self._lost = self._closing = True
         self.paused = False
         self._stop_timer()
-        self._patience.end()
+        self._watch.end()
         self._reader.wake()
         self._drainers.wake()
 
@@ -154,10 +154,10 @@ class Connection(asyncio.Protocol):
         self._stop_timer()
         if linger and self._transport.can_write_eof():
             self._transport.write_eof()
-            self._patience.begin(LINGER_SECONDS)
+            self._watch.begin(LINGER_SECONDS)
         else:
             self._transport.close()
-            self._patience.begin(CLOSE_SECONDS)
+            self._watch.begin(CLOSE_SECONDS)
 
     def set_idle(self, idle: bool) -> None:
         self._idle = idle

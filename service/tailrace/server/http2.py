@@ -98,7 +98,7 @@ class Http2(H2Protocol):
             await self._push(event.stream_id, event.data)
         elif isinstance(event, EndBody):
             if buffer := self._sender.complete(event.stream_id):
-                await buffer.sent()
+                await self._sender.patiently(event.stream_id, buffer.sent)
         elif isinstance(event, EndData):
             self._sender.complete(event.stream_id)  # never waits: the reading side says it, too
         elif isinstance(event, StreamClosed):
@@ -119,7 +119,7 @@ class Http2(H2Protocol):
         if buffer := self._sender.find(stream_id):
             buffer.extend(data)
             self._sender.wake(stream_id)
-            await buffer.room()
+            await self._sender.patiently(stream_id, buffer.room)
 
     def _tell_idle(self) -> None:
         self._carrier.set_idle(not (self.streams or len(self._sender)))

@@ -9,7 +9,7 @@ asks a priority tree, which fails at 1000 streams, costs 25 us a frame, and orde
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from h2.exceptions import ProtocolError
 from tailrace.encoding import Framing
 from tailrace.server.sendbuffer import SendBuffer
 from tailrace.server.wires import StreamWire
-from tailrace.wire import HIGH_WATER_BYTES
+from tailrace.wire import HIGH_WATER_BYTES, MIN_TAKEN_BYTES
 
 if TYPE_CHECKING:
     from h2.connection import H2Connection
@@ -83,6 +83,17 @@ class Sender:
             buffer.complete = True
             self.wake(stream_id)
         return buffer
+
+    async def patiently(self, stream_id: int, wait: Callable[[], Awaitable[None]]) -> None:
+        """Await ``wait``, which ends when the peer has taken something; reset a stream whose window it keeps shut."""
+        while buffer := self.find(stream_id):
+            before = len(buffer)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._carrier.stall_seconds):
+                    await wait()
+                return
+            if self.held_up is None and before - len(buffer) < MIN_TAKEN_BYTES:
+                self.cancel(stream_id)
 
     def reset(self, stream_id: int, code: ErrorCodes) -> None:
         """End the stream with RST_STREAM, whatever it had yet to say."""

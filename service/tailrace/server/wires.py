@@ -33,6 +33,9 @@ class Carrier(Protocol):
     draining: bool
     """Whether the service is on its way out: the peer should reconnect elsewhere."""
 
+    stall_seconds: float
+    """How long the peer may take nothing of what it is owed."""
+
     @property
     def taken(self) -> int:
         """How many bytes the peer has acknowledged, of all that the connection has carried."""

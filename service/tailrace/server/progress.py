@@ -28,7 +28,7 @@ def acknowledged(transport: asyncio.Transport) -> int:
         return 0
 
 
-class Patience:
+class Watch:
     """Cuts a connection whose peer takes too little of what it is owed. Lives as long as the connection."""
 
     __slots__ = ("_timer", "_transport")

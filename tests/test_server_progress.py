@@ -10,7 +10,7 @@ import pytest
 
 from changes import settled
 from leaping import leaping
-from tailrace.server.patience import BYTES_ACKED, Patience, acknowledged
+from tailrace.server.progress import BYTES_ACKED, Watch, acknowledged
 from tailrace.wire import MIN_TAKEN_BYTES
 
 
@@ -36,11 +36,11 @@ class Transport:
         self.aborted = True
 
 
-def begun(transport: Transport) -> Patience:
+def begun(transport: Transport) -> Watch:
     """Begin to ask for something every ten seconds."""
-    patience = Patience(cast("asyncio.Transport", transport))
-    patience.begin(10)
-    return patience
+    watch = Watch(cast("asyncio.Transport", transport))
+    watch.begin(10)
+    return watch
 
 
 async def test_who_takes_too_little_is_cut() -> None:
@@ -81,9 +81,9 @@ async def test_nothing_is_asked_after_the_end() -> None:
     """Ending twice, or what has not begun, is harmless."""
     transport = Transport()
     with leaping():
-        patience = begun(transport)
+        watch = begun(transport)
         for _ in range(2):
-            patience.end()
+            watch.end()
         await asyncio.sleep(100)
         assert not transport.aborted
 
@@ -92,9 +92,9 @@ async def test_beginning_again_is_one_question() -> None:
     """The second time counts, from then on."""
     transport = Transport()
     with leaping():
-        patience = begun(transport)
+        watch = begun(transport)
         await asyncio.sleep(9)
-        patience.begin(10)
+        watch.begin(10)
         await asyncio.sleep(9)
         assert not transport.aborted
         await asyncio.sleep(2)
