@@ -96,6 +96,10 @@ class Subscriber(Protocol):
     parser: Parser
 
     @property
+    def status(self) -> int:
+        """The response's, 0 before it came."""
+
+    @property
     def gone(self) -> bool:
         """Whether nothing more will come, politely or not."""
 
@@ -136,8 +140,8 @@ class Http1(asyncio.Protocol):
 
     def __init__(self, *, websocket: bool) -> None:
         self.parser = Parser(websocket)
-        self.head = 0
-        """The response's status, 0 before it came."""
+        self.status = 0
+        """The response's, 0 before it came."""
         self.gone = self.ended = False
         self.received = 0
         self._connection = h11.Connection(h11.CLIENT)
@@ -148,7 +152,7 @@ class Http1(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.received += len(data)
-        if self.head == 101:
+        if self.status == 101:
             self.parser.feed(data)
         else:
             self._connection.receive_data(data)
@@ -164,12 +168,12 @@ class Http1(asyncio.Protocol):
     def _read_on(self) -> None:
         while not isinstance(event := self._connection.next_event(), type):
             if isinstance(event, h11.InformationalResponse | h11.Response):
-                self.head = event.status_code
+                self.status = event.status_code
             elif isinstance(event, h11.Data):
                 self.parser.feed(bytes(event.data))
             elif isinstance(event, h11.EndOfMessage):
                 self.ended = True
-            if self.head == 101:
+            if self.status == 101:
                 self.parser.feed(self._connection.trailing_data[0])
                 return
 
@@ -195,6 +199,10 @@ class Http2:
         self.parser = Parser(websocket)
         self.client = client
         self.stream = stream
+
+    @property
+    def status(self) -> int:
+        return self.stream.status if self.stream.headers else 0
 
     @property
     def gone(self) -> bool:
@@ -292,9 +300,15 @@ class Line:
 
     @staticmethod
     def _answered(subscriber: Http1 | Http2) -> bool:
-        return bool(subscriber.head if isinstance(subscriber, Http1) else subscriber.stream.headers)
+        return bool(subscriber.status)
 
     # What it does to the whole connection.
+
+    @property
+    def client(self) -> h2client.Client:
+        """The HTTP/2 client."""
+        assert self._client is not None
+        return self._client
 
     @property
     def transport(self) -> asyncio.Transport:

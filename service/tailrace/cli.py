@@ -26,7 +26,7 @@ from tailrace.console import routes as console
 from tailrace.consumer import IDLE_WAIT_MS
 from tailrace.errors import BadRequest, ConfigurationError
 from tailrace.position import NO_TOPIC, parse
-from tailrace.server import STALL_SECONDS, Server, Site
+from tailrace.server import EXIT_SECONDS, STALL_SECONDS, Server, Site
 from tailrace.service import running
 
 logger = logging.getLogger(__name__)
@@ -168,6 +168,7 @@ async def _serve(
         patience = max(STALL_SECONDS, 2 * settings.send_timeout_seconds)  # a subscription cuts its client itself
         here = Server([public, admin], drain=service.drain, stall_seconds=patience)
         await here.run(started=lambda places: announce(scheme, places))
+        server.leave_within(EXIT_SECONDS)
 
 
 async def _dev(port: int, kafka: str | None) -> None:

@@ -13,15 +13,17 @@ From the bottom up::
     http1 http2  the two protocols
     connection   one peer: bytes in, bytes out, the end
     listener     one site and its connections
-    run          the server's life, the signals, the drain
+    ending       signals, and an end in any case
+    run          the server's life, the drain
 
 Nothing of Hypercorn is patched: its `Config`, protocols and streams are subclassed and named here. There is no ASGI
 lifespan: applications are handed live objects, and ``scope["state"]`` is empty. One test per defect holds ours without
 it, and tells when a new Hypercorn no longer has it.
 """
 
+from tailrace.server.ending import leave_within
 from tailrace.server.listener import Site
 from tailrace.server.run import Server, run
-from tailrace.server.settings import STALL_SECONDS
+from tailrace.server.settings import EXIT_SECONDS, STALL_SECONDS
 
-__all__ = ["STALL_SECONDS", "Server", "Site", "run"]
+__all__ = ["EXIT_SECONDS", "STALL_SECONDS", "Server", "Site", "leave_within", "run"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from hypercorn.asyncio.worker_context import WorkerContext
@@ -153,7 +154,8 @@ class Connection(asyncio.Protocol):
         self._parting = True
         self._stop_timer()
         if linger and self._transport.can_write_eof():
-            self._transport.write_eof()
+            with suppress(OSError):  # the peer has gone already; `connection_lost` is on its way
+                self._transport.write_eof()
             self._watch.begin(LINGER_SECONDS)
         else:
             self._transport.close()

@@ -49,6 +49,14 @@ LINGER_SECONDS = 1.0
 CLOSE_SECONDS = 1.0
 """How long a connection that is left politely may take to hand on its last bytes; then it is cut."""
 
+GRACE_SECONDS = 5.0
+"""What connections of all sites together may take after the drain: for last words that are still on their way. With the
+drain's ten, and `CLOSE_SECONDS` twice a site at worst, it leaves room in the 30 s that Kubernetes gives a pod."""
+
+EXIT_SECONDS = 5.0
+"""What all else may take to end when nobody is served any more. Spans that are still to be sent have 2 s of it; a
+thread that resolves a broker's name, from servers which do not answer, would take a minute."""
+
 TLS_HANDSHAKE_SECONDS = 10.0
 
 TLS_SHUTDOWN_SECONDS = 1.0
