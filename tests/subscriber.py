@@ -122,6 +122,11 @@ def events(subscriber: Subscriber) -> list[str]:
     return [item.data for item in subscriber.parser.items if not item.name.startswith("tailrace.")]
 
 
+def numbers(subscriber: Subscriber) -> list[int]:
+    """Give the numbers that events begin with."""
+    return [int(text.split()[0]) for text in events(subscriber)]
+
+
 def controls(subscriber: Subscriber) -> list[str]:
     """Give the names of what the service itself has said; ids that came alone are left out."""
     names = [item.name for item in subscriber.parser.items if item.name.startswith("tailrace.")]
@@ -369,3 +374,39 @@ class Line:
     @property
     def _socket(self) -> Any:
         return self.transport.get_extra_info("socket")
+
+
+# Ways to stop reading.
+
+
+@dataclass(frozen=True)
+class Stall:
+    """One way to stop reading."""
+
+    kind: str
+    window: bool = False
+    """Whether one stream's window is shut; else the connection is not read."""
+
+    def begin(self, line: Line, subscriber: Http1 | Http2) -> None:
+        (subscriber if self.window else line).stall()
+
+    def end(self, line: Line, subscriber: Http1 | Http2) -> None:
+        (subscriber if self.window else line).go_on()
+
+    async def take(self, line: Line, subscriber: Http1 | Http2, size: int) -> None:
+        """Take about so much, and stop again."""
+        if self.window:
+            assert isinstance(subscriber, Http2)
+            await subscriber.take(size)
+        else:
+            await line.take(size)
+
+
+STALLS = {
+    "sse": Stall("sse"),
+    "websocket": Stall("websocket"),
+    "sse-h2": Stall("sse-h2"),
+    "websocket-h2": Stall("websocket-h2"),
+    "sse-h2-window": Stall("sse-h2", window=True),
+    "websocket-h2-window": Stall("websocket-h2", window=True),
+}

@@ -18,6 +18,7 @@ from subscriber import Line
 from tailrace.app import public_app
 from tailrace.service import Service
 from tailrace.subscription import Subscription, Terms
+from tailrace.wire import Wire
 
 FULL_TURNS = 50
 """Turns of the loop in which nothing moves: every wire is full, or everything was taken."""
@@ -47,6 +48,13 @@ class Whole:
     def subscriptions(self) -> list[Subscription]:
         """Everyone who is subscribed, in the order of their admission."""
         return list(self.service.subscriptions._all)
+
+    @property
+    def wire(self) -> Wire:
+        """The wire of the only subscriber."""
+        [subscription] = self.subscriptions
+        assert subscription._wire is not None
+        return subscription._wire
 
     def produce(self, count: int, size: int = 0, session: str = "s") -> None:
         """Let ``count`` numbered events of a session come in one batch, padded to ``size``, and wake its readers."""
