@@ -43,6 +43,9 @@ class Owner(Protocol):
     def accepted(self, events: Sequence[Event], size: int, *, live: bool) -> None:
         """The wire has taken these events, ``size`` bytes, and is below its mark: which is no proof of receipt."""
 
+    def held_up(self) -> None:
+        """The last write has filled the wire."""
+
     def at_rest(self) -> None:
         """Nothing is due any more, and the reader is `closing`."""
 
@@ -116,6 +119,7 @@ class Reader:
                 self._owner.accepted(events, len(data), live=live)
             else:
                 self._given = events, len(data), live  # type: ignore[unreachable]  # the write may have filled it
+                self._owner.held_up()
         if self._more:
             self._soon(self.flush)
         elif self.closing:
@@ -172,8 +176,7 @@ class Reader:
 
     def _take_catching_up(self, format_: Format, max_bytes: int) -> tuple[Sequence[Event], bytes]:
         pieces = self._say_resets()
-        events: list[Event] = []
-        size = 0
+        events, size = list[Event](), 0
         for event in self.due():
             events.append(event)
             self._taken.set(event.arrival.topic, event.arrival.partition, event.offset + 1)
@@ -196,8 +199,7 @@ class Reader:
 
     def _say_resets(self) -> list[bytes]:
         """Go on at the floor where the position lies below it, and tell the client why, before anything else."""
-        below, reasons = self.below, self._resets
-        self._resets = []
+        below, reasons, self._resets = self.below, self._resets, []
         for topic, partition in below:
             reasons.append(self._tail.reason_below(topic, partition, self._taken.entry(topic, partition)))
             self._pass_over(topic, partition, self._tail.floor(topic, partition))

@@ -32,7 +32,7 @@ READY_SECONDS = 60.0
 END_SECONDS = 30.0
 POLL_SECONDS = 0.02
 
-COMMAND = (sys.executable, "-c", "from tailrace.cli import main; main()")
+COMMAND = (sys.executable, "-c", "from tailrace.start import main; main()")
 """What the console script ``tailrace`` does, wherever the package lies."""
 
 
