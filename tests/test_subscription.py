@@ -169,9 +169,10 @@ async def test_resets_come_before_live_and_before_events() -> None:
 
 
 async def test_a_reset_that_is_known_already_is_told_and_counts_as_not_resumed() -> None:
-    """An id of another epoch was not taken up."""
+    """An id of another epoch was not taken up; until the client is told, it stands where it stood."""
     _, wire = House().opened(Start(((0,),), ("epoch",), resumed=True, requested="v1.00000000.7"))
     assert (["ready", "reset", "live"], False) == (names(wire), fields(wire, "ready")["resumed"])
+    assert ("v1.00000000.7", "v1.9f3a2c1d.0") == (fields(wire, "ready")["id"], fields(wire, "reset")["id"])
 
 
 async def test_live_is_told_once_even_when_it_falls_back_and_returns() -> None:

@@ -246,10 +246,12 @@ class Subscription:
         self._timers[name] = self._hub.wheel.after(seconds, callback)
 
     def _ready(self, expires_in: float) -> bytes:
+        """Say hello. An id that is not taken up is told back: who is cut off before the reset is told it next time."""
+        refused = self._start.resumed and self._start.resets
         return control.write(
             self._format,
             control.READY,
-            id=self.reader.position,
+            id=self._start.requested if refused else self.reader.position,
             session=self.session,
             resumed=self._start.resumed and not self._start.resets,
             encoding=self._hub.terms.encoding,
