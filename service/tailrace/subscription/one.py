@@ -148,8 +148,9 @@ class Subscription:
         self._hub.dismiss(self)
 
     def say_position(self) -> None:
-        """Send the reader's position, where the wire takes it."""
+        """Send the reader's position, where the wire takes it; a reset that is due comes before the id behind it."""
         if self._wire is not None and self._wire.writable:
+            self.reader.flush()
             self.reader.write(control.heartbeat(self._format, self.reader.position))
 
     # What the reader reports.
@@ -222,6 +223,7 @@ class Subscription:
                 self._cut()
                 return
         elif silence >= self._hub.terms.heartbeat_seconds:
+            self.reader.flush()  # as in `say_position`
             moved = self.reader.sent_at != self._hub.tail.arrived
             self.reader.write(control.heartbeat(self._format, self.reader.position if moved else None))
             silence = 0
