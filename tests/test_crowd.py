@@ -323,7 +323,7 @@ def test_an_id_that_claims_too_much(scene: Scene, ids: Sequence[int]) -> None:
     scene.welcome(an_id(11, 20), ledger=other)
     scene.event(0, 11, 20)
     scene.control(POSITION, an_id(*ids))
-    other.heard(Item(DISCONNECT, "{}", an_id(*ids)))
+    other.heard(Item(DISCONNECT, '{"reconnect": true}', an_id(*ids)))
     assert [Wrong.LYING_ID] * 2 == scene.wrong
 
 
@@ -444,7 +444,7 @@ def test_out_of_turn(names: Sequence[str]) -> None:
     scene.said(0, kind=Kind.END)
     scene.welcome(an_id(0))
     for name in names:
-        scene.control(name, an_id(1, ended=name == END), session="s", resumed=False, replayed=0)
+        scene.control(name, an_id(1, ended=name == END), session="s", resumed=False, replayed=0, reconnect=True)
     assert [Wrong.OUT_OF_TURN] == scene.wrong
 
 
@@ -463,6 +463,12 @@ def test_refused(scene: Scene, status: int) -> None:
     scene.ledger.over("cut")
     scene.ledger.asked()
     scene.ledger.answered(status)
+    assert [Wrong.REFUSED] == scene.wrong
+
+
+def test_told_to_stay_away(scene: Scene) -> None:
+    """An honest client does nothing for which it could be told so."""
+    scene.control(DISCONNECT, an_id(10, 20), code=4400, reconnect=False)
     assert [Wrong.REFUSED] == scene.wrong
 
 

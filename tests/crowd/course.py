@@ -121,7 +121,9 @@ class Course:
             self._turns.live(item.fields["replayed"], self.standing.taken)
         elif item.name == END:
             self._end(read(item.id), at)
-        elif item.name == POSITION or (item.name == DISCONNECT and item.id):
+        elif item.name == DISCONNECT:
+            self._disconnect(item, at)
+        elif item.name == POSITION:
             self.standing.claim(read(item.id), at)
 
     def _ready(self, item: Item, at: float) -> None:
@@ -135,6 +137,12 @@ class Course:
         self.standing.reset(read(item.id), str(item.fields["reason"]), at)
         self._turns.reset()
         self.resets += 1
+
+    def _disconnect(self, item: Item, at: float) -> None:
+        if item.id:
+            self.standing.claim(read(item.id), at)
+        if not item.fields["reconnect"]:
+            raise Faulty(Wrong.REFUSED, f"an honest client was told to stay away: {item.data}")
 
     def _end(self, id_: Id, at: float) -> None:
         self.standing.claim(id_, at)

@@ -37,6 +37,8 @@ class Http2Link:
         self.owed = 0
         """Bytes of its window that have not been given back."""
         self.stalled = False
+        self.unsent = bytearray()
+        """What its window, or the connection's, has had no room for yet."""
 
     def leave(self) -> None:
         if last_word := self.answer.drop():
@@ -111,9 +113,13 @@ class Http2Connection(asyncio.Protocol):
     # What links ask.
 
     def send(self, link: Http2Link, data: bytes) -> None:
-        """Send bytes of a WebSocket; dropped where it has gone."""
+        """Send bytes of a WebSocket, as its window allows; dropped where it has gone."""
+        link.unsent += data
         with contextlib.suppress(ProtocolError):
-            self._h2.send_data(link.stream_id, data)
+            while link.unsent and (room := self._h2.local_flow_control_window(link.stream_id)):
+                size = min(room, self._h2.max_outbound_frame_size)
+                self._h2.send_data(link.stream_id, bytes(link.unsent[:size]))
+                del link.unsent[:size]
         self._flush()
 
     def reset(self, link: Http2Link) -> None:
@@ -136,6 +142,15 @@ class Http2Connection(asyncio.Protocol):
     def vanish(self) -> None:
         """Cut the connection with all its streams; each of them hears it."""
         cut(self._transport)
+
+    def stall(self, seconds: float) -> None:
+        """Take nothing for a while, of all its streams."""
+        self._transport.pause_reading()
+        asyncio.get_running_loop().call_later(seconds, self._resume)
+
+    def _resume(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def close(self) -> None:
         """Leave as a browser does that is closed."""
@@ -191,6 +206,8 @@ class Http2Connection(asyncio.Protocol):
     def _apply(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.RemoteSettingsChanged):
             self._spoken_to.set()
+        elif isinstance(event, h2.events.WindowUpdated):
+            self._send_more()
         link = self._links.get(getattr(event, "stream_id", None) or 0)
         if isinstance(event, h2.events.DataReceived):
             self._unacknowledged += event.flow_controlled_length or 0
@@ -206,6 +223,11 @@ class Http2Connection(asyncio.Protocol):
             self._over(link, "ended")
         elif isinstance(event, h2.events.StreamReset):
             self._over(link, f"reset with {int(event.error_code or 0)}")
+
+    def _send_more(self) -> None:
+        for link in list(self._links.values()):
+            if link.unsent:
+                self.send(link, b"")
 
     def _take(self, link: Http2Link, event: h2.events.DataReceived) -> None:
         link.owed += event.flow_controlled_length or 0

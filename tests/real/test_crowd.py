@@ -34,17 +34,18 @@ SEED = 7
 class Crowd:
     """One client for each session, transport and version of HTTP."""
 
-    def __init__(self, service: ServiceProcess, source: Source, judge: Judge) -> None:
+    def __init__(self, service: ServiceProcess) -> None:
         host, _, port = service.host_port.partition(":")
         here = Endpoint(host, int(port), service.certificate)
         self.rng = random.Random(SEED)
+        self._hearing: list[asyncio.Task[None]] = []
         self.http2 = Http2(lambda: here, self.rng, (1, 3))
-        self.source = source
-        self.judge = judge
+        self.history = History()
+        self.judge = Judge(self.history)
         dials: dict[str, Dial] = {"HTTP/1.1": Http1(lambda: here), "HTTP/2": self.http2}
         self.clients = [
             Client(
-                judge.follow(f"{kind.value} over {version}", session),
+                self.judge.follow(f"{kind.value} over {version}", session),
                 kind,
                 dial,
                 lambda: service.token("*"),
@@ -55,6 +56,12 @@ class Crowd:
             for kind in Transport
             for version, dial in dials.items()
         ]
+
+    def speak_to(self, kafka: KafkaCluster, topic: str) -> None:
+        """Speak from now on to this topic, as it now is."""
+        epoch = epoch_at(kafka.bootstrap, topic)
+        self.source = Source(self.history, kafka.bootstrap, topic, epoch, self.rng)
+        self._hearing.append(asyncio.create_task(self.source.run()))
 
     async def until_all_are_there(self) -> None:
         """Wait until everybody is served."""
@@ -74,15 +81,15 @@ class Crowd:
         for client in self.clients:
             client.leave()
         self.http2.close()
+        for hearing in self._hearing:
+            hearing.cancel()
 
 
 @contextlib.asynccontextmanager
 async def crowd(kafka: KafkaCluster, service: ServiceProcess, topic: str) -> AsyncIterator[Crowd]:
     """A crowd that is there, and a source that speaks to it."""
-    history = History()
-    source = Source(history, kafka.bootstrap, topic, epoch_at(kafka.bootstrap, topic), random.Random(SEED))
-    everybody = Crowd(service, source, Judge(history))
-    hearing = asyncio.create_task(source.run())
+    everybody = Crowd(service)
+    everybody.speak_to(kafka, topic)
     try:
         for client in everybody.clients:
             client.come()
@@ -90,7 +97,6 @@ async def crowd(kafka: KafkaCluster, service: ServiceProcess, topic: str) -> Asy
         yield everybody
     finally:
         everybody.leave()
-        hearing.cancel()
 
 
 @pytest.fixture
@@ -149,6 +155,29 @@ async def test_a_restart(kafka: KafkaCluster, topic: str) -> None:
             await they.until_complete()
             they.judge.close()
     assert ([], 0, 2 * 3 * 4) == (they.judge.faults, they.judge.resets, they.judge.events)
+
+
+async def test_a_topic_made_again(kafka: KafkaCluster, topic: str) -> None:
+    """Whoever is there, and whoever comes back, is told that the topic is another one, and has all of that."""
+    with ServiceProcess(kafka.bootstrap, topic) as service:
+        async with crowd(kafka, service, topic) as they:
+            for session in SESSIONS:
+                they.source.say(session)
+            await they.until_complete()
+            for client in they.clients[::2]:
+                client.vanish(1000)
+            they.history.remade(epoch_at(kafka.bootstrap, topic))
+            await asyncio.to_thread(kafka.delete_topic, topic)
+            await asyncio.to_thread(kafka.create_topic, topic, 2)
+            they.speak_to(kafka, topic)
+            for session in SESSIONS:
+                they.source.say(session)
+            await they.source.settled()
+            for client in they.clients[::2]:
+                client.come()
+            await they.until_complete()
+            they.judge.close()
+    assert ([], 3 * 4, 2 * 3 * 4) == (they.judge.faults, they.judge.resets, they.judge.events)
 
 
 async def test_a_memory_that_is_too_short(kafka: KafkaCluster, topic: str) -> None:
