@@ -6,11 +6,20 @@ from dataclasses import replace
 
 import pytest
 
-from soak.state import LINE_TOLERANCE_BYTES, RSS_TOLERANCE_BYTES, State, complaints, grown_lines
+from soak.state import (
+    LINE_TOLERANCE_BYTES,
+    MALLOC_TOLERANCE_BYTES,
+    RSS_TOLERANCE_BYTES,
+    TABLE_TOLERANCE_BYTES,
+    State,
+    complaints,
+    grown_lines,
+)
 
 STATE = State(
     {"tasks in run": 1, "timers": 2, "subscriptions": 0, "connections": 0},
     rss_bytes=100 * 2**20,
+    malloc_bytes=10 * 2**20,
     traced_bytes=2**20,
     lines={"a.py:1": (1000, 10), "b.py:2": (2000, 20)},
 )
@@ -37,11 +46,17 @@ def test_a_count_that_shrank() -> None:
     assert [] == said_of(counts={"timers": 1})
 
 
-def test_resident_memory() -> None:
+@pytest.mark.parametrize(
+    "name, tolerance, words",
+    [
+        ("rss_bytes", RSS_TOLERANCE_BYTES, "resident memory grew by 33.0 MiB"),
+        ("malloc_bytes", MALLOC_TOLERANCE_BYTES, "the system's heap in use grew by 3.0 MiB"),
+    ],
+)
+def test_memory(name: str, tolerance: int, words: str) -> None:
     """May grow by what is tolerated, and not more."""
-    assert [] == said_of(rss_bytes=STATE.rss_bytes + RSS_TOLERANCE_BYTES)
-    [words] = said_of(rss_bytes=STATE.rss_bytes + RSS_TOLERANCE_BYTES + 2**20)
-    assert "resident memory grew by" in words
+    assert [] == said_of(**{name: getattr(STATE, name) + tolerance})
+    assert [words] == [said.partition(",")[0] for said in said_of(**{name: getattr(STATE, name) + tolerance + 2**20})]
 
 
 def test_a_line_that_grew() -> None:
@@ -53,12 +68,21 @@ def test_a_line_that_grew() -> None:
     )
 
 
+def test_a_table_that_grew() -> None:
+    """More bytes in no more blocks may be a table that once was fuller; a list that grows and grows is too much."""
+    assert [] == said_of(lines={"a.py:1": (1000 + TABLE_TOLERANCE_BYTES, 10)})
+    assert [] != said_of(lines={"a.py:1": (1001 + TABLE_TOLERANCE_BYTES, 10)})
+
+
 def test_the_least_of_two_looks() -> None:
     """What comes and goes by itself does not count; what was there each time does."""
-    other = replace(STATE, counts={"timers": 1, "new": 5, "tasks in run": 1}, rss_bytes=1, traced_bytes=2**30)
+    other = replace(
+        STATE, counts={"timers": 1, "new": 5, "tasks in run": 1}, rss_bytes=1, malloc_bytes=2, traced_bytes=2**30
+    )
     least = STATE.least(other)
     assert {"tasks in run": 1, "timers": 1, "subscriptions": 0, "connections": 0} == least.counts
-    assert (1, 2**20, STATE.lines) == (least.rss_bytes, least.traced_bytes, least.lines)
+    assert (1, 2, 2**20) == (least.rss_bytes, least.malloc_bytes, least.traced_bytes)
+    assert STATE.lines == least.lines
 
 
 @pytest.mark.parametrize("name", ["connections", "subscriptions"])

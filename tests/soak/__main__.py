@@ -51,7 +51,8 @@ def write(report: Report) -> None:
         if not name.startswith("objects ") or before.counts.get(name, 0) != after.counts.get(name, 0):
             print(f"  {name:<60}{before.counts.get(name, 0):>10}{after.counts.get(name, 0):>10}")
     print(f"  {'resident memory, MiB':<60}{before.rss_bytes / 2**20:>10.1f}{after.rss_bytes / 2**20:>10.1f}")
-    print(f"  {'of that by Python, MiB':<60}{before.traced_bytes / 2**20:>10.1f}{after.traced_bytes / 2**20:>10.1f}")
+    print(f"  {'heap in use, MiB':<60}{before.malloc_bytes / 2**20:>10.1f}{after.malloc_bytes / 2**20:>10.1f}")
+    print(f"  {'allocated by Python, MiB':<60}{before.traced_bytes / 2**20:>10.1f}{after.traced_bytes / 2**20:>10.1f}")
     for line, size, blocks in grown_lines(before, after):
         print(f"  grew by {size / 1024:.1f} KiB in {blocks} blocks: {line}")
 

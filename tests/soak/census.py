@@ -17,7 +17,7 @@ import tracemalloc
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import psutil
 
@@ -42,7 +42,7 @@ def look() -> State:
     """Count what there is, quickly: is anybody there?"""
     [service] = all_of(Service)
     counts = {SUBSCRIPTIONS: len(service.subscriptions), CONNECTIONS: connections()}
-    return State(counts, rss_bytes(), 0)
+    return State(counts, rss_bytes(), malloc_bytes(), 0)
 
 
 def take() -> State:
@@ -65,7 +65,7 @@ def count() -> State:
         **{f"open {name}": number for name, number in descriptors().items()},
         **{f"objects {name}": number for name, number in objects().items()},
     }
-    return State(counts, rss_bytes(), tracemalloc.get_traced_memory()[0])
+    return State(counts, rss_bytes(), malloc_bytes(), tracemalloc.get_traced_memory()[0])
 
 
 def empty(service: Service) -> None:
@@ -148,6 +148,34 @@ def collect() -> None:
     for _ in range(3):  # what a finalizer lets go of is found by the next
         gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
+
+
+class MallocInfo(ctypes.Structure):
+    """glibc's ``mallinfo2``; other libraries have none."""
+
+    _fields_: ClassVar = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "top",
+        )
+    ]
+
+
+def malloc_bytes() -> int:
+    """Give what is in use of the system's heap, in which Python has all but its small objects."""
+    library = ctypes.CDLL(None)
+    library.mallinfo2.restype = MallocInfo
+    told = library.mallinfo2()
+    return int(told.uordblks + told.hblkhd)
 
 
 def rss_bytes() -> int:
