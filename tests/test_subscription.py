@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -178,9 +178,21 @@ async def test_resets_come_before_live_and_before_events() -> None:
 
 
 async def test_a_reset_that_is_known_already_is_told_and_counts_as_not_resumed() -> None:
-    """An id of another epoch was not taken up."""
+    """An id of another epoch was not taken up; until the client is told, it stands where it stood."""
     _, wire = House().opened(Start(((0,),), ("epoch",), resumed=True, requested="v1.00000000.7"))
     assert (["ready", "reset", "live"], False) == (names(wire), fields(wire, "ready")["resumed"])
+    assert ("v1.00000000.7", "v1.9f3a2c1d.0") == (fields(wire, "ready")["id"], fields(wire, "reset")["id"])
+
+
+@pytest.mark.parametrize("say", [lambda house, _: house.turn(15), lambda _, each: each.say_position()])
+async def test_no_id_overtakes_a_reset(say: Callable[[House, Subscription], None]) -> None:
+    """Between a jump and the reader's turn comes a heartbeat: its id lies behind the reset, so that is told first."""
+    house = House()
+    subscription, wire = house.opened()
+    append(house.tail, FakeRecord(0, key=b"another"))
+    house.tail.learn(0, "00c0ffee", 1)
+    say(house, subscription)
+    assert ["ready", "reset"] == names(wire)[:2]
 
 
 async def test_live_is_told_once_even_when_it_falls_back_and_returns() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -69,6 +70,14 @@ def test_cancelling_late_or_twice_is_harmless() -> None:
     timer.cancel()
     turn(wheel, 1)
     assert fired == [1]
+
+
+def test_cancelled_timers_leave_nothing() -> None:
+    """However many were armed for one tick: tokens end in an hour, and their connections mostly long before."""
+    wheel = Wheel()
+    for timer in [wheel.after(3600, noting(wheel, [])) for _ in range(1000)]:
+        timer.cancel()
+    assert [sys.getsizeof({})] == [sys.getsizeof(slot) for slot in wheel._slots.values()]
 
 
 def test_callback_may_arm_for_the_next_tick() -> None:

@@ -35,6 +35,8 @@ class Timer:
     def cancel(self) -> None:
         """Never fire; harmless when it has fired already."""
         self._slot.pop(self, None)
+        if not self._slot:
+            self._slot.clear()  # a dictionary keeps its size: of all who came in one second, until their tokens end
 
 
 class Wheel:

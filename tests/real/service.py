@@ -42,6 +42,7 @@ class ServiceProcess:
     With ``tls`` it speaks TLS with a certificate of its own. Attributes: ``host_port`` of the public listener, ``log``.
     """
 
+    command: tuple[str, ...] = COMMAND
     arguments: tuple[str, ...] = ("serve",)
 
     def __init__(self, bootstrap: str, topics: str, *, tls: bool = False, **settings: object) -> None:
@@ -95,7 +96,7 @@ class ServiceProcess:
         """Start the process, and wait until it is ready; without ``ready`` only until it listens."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*COMMAND, *self.arguments],
+                [*self.command, *self.arguments],
                 env=self._environment,
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,

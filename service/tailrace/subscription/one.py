@@ -164,8 +164,9 @@ class Subscription:
         self._hub.dismiss(self)
 
     def say_position(self) -> None:
-        """Send the reader's position, where the wire takes it."""
+        """Send the reader's position, where the wire takes it; a reset that is due comes before the id behind it."""
         if self._wire is not None and self._wire.writable:
+            self.reader.flush()
             self.reader.write(control.position(self._format, self.reader.position))
 
     # What the reader reports.
@@ -242,6 +243,7 @@ class Subscription:
                 self.end(NoPong())
                 return
             if silence >= self._hub.terms.heartbeat_seconds:
+                self.reader.flush()  # as in `say_position`
                 moved = self.reader.sent_at != self._hub.tail.arrived
                 self.reader.write(control.heartbeat(self._format, self.reader.position if moved else None))
             else:
@@ -283,10 +285,12 @@ class Subscription:
         self._timers[name] = self._hub.wheel.after(seconds, callback)
 
     def _ready(self, expires_in: float) -> bytes:
+        """Say hello. An id that is not taken up is told back: who is cut off before the reset is told it next time."""
+        refused = self._start.resumed and self._start.resets
         return control.write(
             self._format,
             control.READY,
-            id=self.reader.position,
+            id=self._start.requested if refused else self.reader.position,
             session=self.session,
             resumed=self._start.resumed and not self._start.resets,
             encoding=self._hub.terms.encoding,
