@@ -100,6 +100,11 @@ class KafkaCluster:
 
     def start(self) -> None:
         """Start the broker, or start it again, on the same ports and log; returns when it answers."""
+        self.launch()
+        self.wait_until_it_answers()
+
+    def launch(self) -> None:
+        """Begin to `start`. Not in a thread that ends before the broker shall: the kernel ends it with its thread."""
         if self._foreign:
             return
         port, controller_port, *_ = map(str, self._ports)
@@ -111,7 +116,6 @@ class KafkaCluster:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        self._wait_until_it_answers()
 
     @property
     def ca_file(self) -> str:
@@ -259,7 +263,10 @@ class KafkaCluster:
         for future in futures.values():
             future.result(ADMIN_SECONDS)
 
-    def _wait_until_it_answers(self) -> None:
+    def wait_until_it_answers(self) -> None:
+        """Wait for the end of what `launch` began. Raises `RuntimeError` with the broker's own words if it fails."""
+        if self._foreign:
+            return
         give_up = time.monotonic() + START_SECONDS
         while not accepts(self._ports[0]):
             ended = self._process is None or self._process.poll() is not None

@@ -76,6 +76,12 @@ async def until_status(service: ServiceProcess, status: str, words: str = "") ->
     await asyncio.to_thread(service.wait_until, lambda: service.status() == status and words in service.words())
 
 
+async def back(mortal: KafkaCluster) -> None:
+    """Start the broker again, while clients go on: who does not answer pings for three seconds is sent away."""
+    mortal.launch()
+    await asyncio.to_thread(mortal.wait_until_it_answers)
+
+
 def undisturbed(clients: Sequence[Client]) -> bool:
     """Whether every client is still on its first connection, and was told of no break."""
     return all(client.answers in ([200], [101]) and not client.controls("reset") for client in clients)
@@ -88,7 +94,7 @@ async def test_away_at_the_start(mortal: KafkaCluster, topic: str, session: str)
         await until_status(service, "waiting", f"the broker {mortal.bootstrap} cannot be reached")
         async with one_of_each(service, session) as clients:
             told = [client.controls("disconnect")[0] for client in clients]
-            await asyncio.to_thread(mortal.start)
+            await back(mortal)
             for client in clients:
                 await until_told(client, "ready")
             async with Numbers(mortal, topic) as numbers:
@@ -114,8 +120,8 @@ async def test_killed_and_back_elsewhere(mortal: KafkaCluster, topic: str, sessi
                 await wanderer.cut()
             for wanderer in wanderers:
                 await until_connections(wanderer, 2)
-            await asyncio.to_thread(mortal.move)
-            await asyncio.to_thread(mortal.start)
+            mortal.move()
+            await back(mortal)
             async with Numbers(mortal, topic) as again:
                 await again.say(session, MANY)
                 for client in (*clients, *wanderers):
@@ -214,7 +220,7 @@ async def test_real_brokers_one_after_the_other(session: str) -> None:
                     await asyncio.to_thread(end, leader)
                     await asyncio.to_thread(until_led_by_another, nodes, leader)
                     await saying
-                    await asyncio.to_thread(nodes.start, leader)
+                    nodes.start(leader)
                 for client in clients:
                     await client.until_events(sum(map(len, said.values())))
                 await until_status(service, "ready")
