@@ -5,6 +5,7 @@ Each node is broker and controller; any two of them are a majority. The kernel k
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -107,7 +109,9 @@ class KafkaNodes:
         return all(len(each.isrs) == COUNT for each in found.values())
 
     def _brokers(self) -> dict[int, object]:
-        return dict(self._admin().list_topics(timeout=ADMIN_SECONDS).brokers)
+        with contextlib.suppress(KafkaException):  # none is there yet
+            return dict(self._admin().list_topics(timeout=ADMIN_SECONDS).brokers)
+        return {}
 
     def _admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self.bootstrap, **QUIET})

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
@@ -160,13 +160,17 @@ class ServiceProcess:
             return httpx.get(f"{self.admin_url}{path}", trust_env=False).status_code
         return 0
 
+    def answer(self) -> dict[str, Any]:
+        """Ask how it is."""
+        return dict(httpx.get(f"{self.admin_url}/readyz", trust_env=False).json())
+
     def status(self) -> str:
         """Ask how it is, in its own word."""
-        return str(httpx.get(f"{self.admin_url}/readyz", trust_env=False).json()["status"])
+        return str(self.answer()["status"])
 
     def words(self) -> str:
         """Ask what it waits for, or what is wrong, in its sentences for an operator."""
-        told = httpx.get(f"{self.admin_url}/readyz", trust_env=False).json()
+        told = self.answer()
         return "\n".join([*told.get("waiting_for", []), *told.get("troubles", [])])
 
     def metric(self, name: str) -> float:
@@ -180,7 +184,10 @@ class ServiceProcess:
         give_up = time.monotonic() + READY_SECONDS
         while not condition():
             if self._process.poll() is not None or time.monotonic() > give_up:
-                raise RuntimeError(f"the service did not get there (exit code {self._process.poll()}):\n{self.log}")
+                words = f"it says {self.answer()}; " if self._process.poll() is None else ""
+                raise RuntimeError(
+                    f"the service did not get there ({words}exit code {self._process.poll()}):\n{self.log}"
+                )
             time.sleep(POLL_SECONDS)
 
     def token(self, *sessions: str, subject: str = "tester", ttl_seconds: int = 600) -> str:

@@ -67,6 +67,7 @@ class Kafka:
         self._bootstrap = connection.bootstrap
         self._options = connection.options()
         self._brokers: dict[int, Address] = {}
+        self._were: dict[int, Address] = {}  # by which an operator knows a broker that the cluster has forgotten
         self._links: dict[tuple[str, Address], Link] = {}
         self._closing: set[asyncio.Future[None]] = set()
         self._last: Address | None = None
@@ -162,6 +163,7 @@ class Kafka:
 
     def _learn(self, address: Address, brokers: dict[int, Address]) -> None:
         self._last, self._brokers = address, brokers
+        self._were |= brokers
         known = {address, *brokers.values()}
         for key in [key for key in self._links if key[1] not in known]:
             self._links.pop(key).close()
@@ -169,7 +171,8 @@ class Kafka:
 
     def _address(self, node: int) -> Address:
         if (address := self._brokers.get(node)) is None:
-            raise BrokerUnavailable(f"with node id {node}", "the cluster does not know it")
+            name = "{}:{}".format(*self._were[node]) if node in self._were else f"with node id {node}"
+            raise BrokerUnavailable(name, "the cluster does not know it")
         return address
 
     def _link(self, purpose: Literal["fetch", "ask"], address: Address) -> Link:
