@@ -29,7 +29,8 @@ async def test_stalled_clients_are_cut_and_resume(kafka: KafkaCluster, tls: bool
     """Each way to stop ends in a cut, counted; who comes back has all the rest once; whoever reads is not delayed."""
     topic, session = fresh("slow"), fresh("s")
     kafka.create_topic(topic, 3)
-    with ServiceProcess(kafka.bootstrap, topic, tls=tls, send_timeout_seconds=1, heartbeat_seconds=1) as service:
+    patience = {"send_timeout_seconds": 1, "heartbeat_seconds": 3600}  # no ping: who does not read answers none
+    with ServiceProcess(kafka.bootstrap, topic, tls=tls, **patience) as service:
         async with Client([service], [sse], ask(service, session)) as healthy, AsyncExitStack() as stack:
             stalled = [await stall(stack, service, session, way) for way in STALLS.values()]
             producer = kafka.producer()
