@@ -20,6 +20,7 @@ per transport, from the class attributes below::
     │   ├── GoingAway                   1001  drain
     │   ├── MessageTooBig               1009
     │   ├── InternalTrouble             1011
+    │   ├── ReplayFull                  1013  too many wait for what lies below memory
     │   ├── BadMessage                  4400
     │   ├── TokenExpired                4401  come back with a new token
     │   └── TooSlow                     4409
@@ -129,6 +130,10 @@ class MessageTooBig(Farewell):
 
 class InternalTrouble(Farewell):
     close_code, reason = 1011, "internal error"
+
+
+class ReplayFull(Farewell):
+    close_code, reason = 1013, "come back later"
 
 
 class BadMessage(Farewell):

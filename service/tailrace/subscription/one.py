@@ -21,7 +21,7 @@ from tailrace.event import Event
 from tailrace.log import Seldom
 from tailrace.metrics import Metrics
 from tailrace.position import Position
-from tailrace.reader import Reader
+from tailrace.reader import Reader, Replays
 from tailrace.resume import Start
 from tailrace.tail import Tail
 from tailrace.timers import Timer, Wheel
@@ -59,6 +59,7 @@ class Hub(Protocol):
     tracing: Tracing
     seldom: Seldom
     continuity: Callable[[], str]
+    replays: Replays
 
     def dismiss(self, subscription: Subscription) -> None: ...
 
@@ -95,7 +96,7 @@ class Subscription:
         self.session = session
         self.id = secrets.token_hex(4)  # in logs and traces, where the session's name must not be
         self.transport = ""  # as metrics and traces call it; empty until it is open
-        self.reader = Reader(hub.tail, session, start.taken, self, hub.wheel, start.resets)
+        self.reader = Reader(hub.tail, session, start.taken, self, hub.wheel, hub.replays, start.resets)
 
     @property
     def over(self) -> bool:
@@ -248,12 +249,15 @@ class Subscription:
         self._timers[name] = self._hub.wheel.after(seconds, callback)
 
     def _ready(self, expires_in: float) -> bytes:
+        # The position before any gap: a client cut off before the reset that tells of it has to be told again.
+        position = self.reader.position
+        incomplete = self.reader.settle()
         return control.write(
             self._format,
             control.READY,
-            id=self.reader.position,
+            id=self._start.requested if "epoch" in self._start.resets and self._start.resumed else position,
             session=self.session,
-            resumed=self._start.resumed and not self._start.resets,
+            resumed=self._start.resumed and not incomplete,
             encoding=self._hub.terms.encoding,
             continuity=self._hub.continuity(),
             heartbeat_seconds=self._hub.terms.heartbeat_seconds,

@@ -1,0 +1,125 @@
+"""One pass over one partition: whom it serves, and what it hands to them.
+
+Everyone is served from their own offset on, and nobody joins a pass that is already beyond it. A reader that does not
+take what it was handed leaves the pass, and asks again from where it is: a pass always goes on. Does no I/O: `scanning`
+brings the stretches. Lives from the first reader that asks until the floor is reached or nobody is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from tailrace.event import Decoder
+from tailrace.kafka import Stretch
+from tailrace.reader import Gap, Reader
+from tailrace.tail import Tail
+
+
+class Pass:
+    """The readers of one partition, each with the first offset that it lacks; the topic by its number.
+
+    One that has more than ``max_bytes`` lying is let go. ``on_leave`` is told of whoever is served no more.
+    """
+
+    def __init__(
+        self,
+        tail: Tail,
+        decoder: Decoder,
+        topic: int,
+        partition: int,
+        max_bytes: int,
+        on_leave: Callable[[Reader, Pass], None],
+    ) -> None:
+        self._tail = tail
+        self._decoder = decoder
+        self._max_bytes = max_bytes
+        self._on_leave = on_leave
+        self._sessions: dict[bytes, dict[Reader, int]] = {}
+        self.topic = topic
+        self.partition = partition
+        self.name = tail.topics[topic]
+        self.epoch = tail.epochs[topic]
+        self.at = 0
+        """The next offset to be looked at."""
+        self._reached = False
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """The partition, as `kafka` names it."""
+        return self.name, self.partition
+
+    @property
+    def floor(self) -> int:
+        """Where the pass ends, for now."""
+        return self._tail.floor(self.topic, self.partition)
+
+    def is_over(self) -> bool:
+        """Whether the floor was reached, nobody is left, or the topic is not the one that they asked for.
+
+        A floor that moves on afterwards makes no difference: its readers may have gone on in the tail already.
+        """
+        self._reached = self._reached or self.at >= self.floor
+        return self._reached or not self._sessions or self.epoch != self._tail.epochs[self.topic]
+
+    def __len__(self) -> int:
+        """How many it serves."""
+        return sum(map(len, self._sessions.values()))
+
+    # Who comes and who goes.
+
+    def join(self, reader: Reader, offset: int) -> None:
+        """Serve ``reader`` from ``offset`` on; before the pass has begun that may be anywhere."""
+        self.at = min(self.at, offset) if self._sessions else offset
+        self._sessions.setdefault(reader.session.encode(), {})[reader] = offset
+        reader.served_by(self.topic, self.partition, self)
+
+    def leave(self, reader: Reader) -> None:
+        """Serve ``reader`` no more, because it has gone, or lacks nothing."""
+        key = reader.session.encode()
+        readers = self._sessions.get(key, {})
+        if readers.pop(reader, None) is not None:
+            self._on_leave(reader, self)
+        if not readers:
+            self._sessions.pop(key, None)
+
+    def dissolve(self) -> list[Reader]:
+        """Let everyone go; gives them."""
+        everyone = [each for readers in self._sessions.values() for each in readers.items()]
+        for reader, offset in everyone:
+            self._let_go(reader, max(offset, self.at))
+        return [reader for reader, _ in everyone]
+
+    def _let_go(self, reader: Reader, offset: int) -> None:
+        self.leave(reader)
+        reader.left_by(self.topic, self.partition, offset)
+
+    # What is handed over.
+
+    def take(self, stretch: Stretch) -> Iterable[Reader]:
+        """Hand over what ``stretch`` brings for anybody; gives the readers concerned."""
+        concerned: dict[Reader, None] = {}
+        arrival, floor = self._tail.arrival(self.topic, self.partition), self.floor
+        address, sessions = self._decoder.address, self._sessions
+        for record in stretch.records:
+            if record.offset >= floor:
+                break
+            if readers := sessions.get(address(record) or b""):
+                event = self._decoder.decode(record, arrival)
+                for reader in [reader for reader, lacks in readers.items() if lacks <= event.offset]:
+                    concerned[reader] = None
+                    if reader.hand(event) > self._max_bytes:
+                        self._let_go(reader, event.offset + 1)
+        self.at = max(self.at, min(stretch.next_offset, floor))
+        return concerned
+
+    def skip(self, offset: int, reason: str) -> list[Reader]:
+        """Nothing below ``offset`` can be read: tell everyone who lacks some of it; gives them."""
+        told = []
+        for readers in self._sessions.values():
+            for reader, lacks in readers.items():
+                if lacks < offset:
+                    reader.hand(Gap(self.topic, self.partition, offset, reason))
+                    readers[reader] = offset
+                    told.append(reader)
+        self.at = max(self.at, offset)
+        return told
