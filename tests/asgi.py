@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SECRET = "a secret that is for tests, and for nothing else"
 EVENTS = "/v1/sessions/s/events"
 """Where session ``s`` is read."""
+SOCKET = "/v1/sessions/s/ws"
+"""The same, over WebSocket."""
 LEFT = {"type": "websocket.disconnect", "code": 1001}
 
 

@@ -40,6 +40,7 @@ class ListWire:
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.open = True
+        self.heard = False
         self.finished = self.aborted = False
         self.on_writable: Callable[[], None] = lambda: None
 
@@ -56,6 +57,10 @@ class ListWire:
 
     def abort(self) -> None:
         self.aborted = True
+
+    def was_heard(self) -> bool:
+        heard, self.heard = self.heard, False
+        return heard
 
     async def serve(self, receive: Receive, on_message: Callable[[Message], None]) -> None:
         on_message(await receive())

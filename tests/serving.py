@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 from certificates import Certificate
 from changes import Changes
 from h2client import Client, connect
-from tailrace.server import Server, Site
+from tailrace.server import Patience, Server, Site
 from tailrace.wire import EXTENSION, Wire
 
 Message = MutableMapping[str, Any]
@@ -58,6 +59,8 @@ class Serving:
     running: asyncio.Task[None]
     certificate: Certificate | None = None
     ports: list[int] = field(default_factory=list)
+    limits: Counter[str] = field(default_factory=Counter)
+    """How often a client came to each limit."""
 
     @property
     def url(self) -> str:
@@ -93,12 +96,20 @@ async def serving(
     certificate: Certificate | None = None,
     drain: Callable[[], Awaitable[None]] = nothing_to_drain,
     grace_seconds: float = 0.0,
-    keep_alive_seconds: float = 30.0,
+    max_sockets: int = 256,
+    **patience: float,
 ) -> AsyncIterator[Serving]:
     """Serve ``apps``, a site each, until the end of the block. By default what is still open is then cut at once."""
-    files = (certificate.cert_file, certificate.key_file) if certificate else (None, None)
-    sites = [Site(app, "127.0.0.1", 0, *files) for app in apps]
-    server = Server(sites, drain=drain, grace_seconds=grace_seconds, keep_alive_seconds=keep_alive_seconds)
+    files: Any = {"tls_cert_file": certificate.cert_file, "tls_key_file": certificate.key_file} if certificate else {}
+    sites = [Site(app, "127.0.0.1", 0, **files, max_sockets=max_sockets) for app in apps]
+    limits: Counter[str] = Counter()
+    server = Server(
+        sites,
+        drain=drain,
+        grace_seconds=grace_seconds,
+        patience=Patience(**patience),
+        on_limit=lambda limit: limits.update([limit]),
+    )
     started: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     running = asyncio.create_task(server.run(started=started.set_result))
     await asyncio.wait({started, running}, return_when=asyncio.FIRST_COMPLETED)
@@ -106,7 +117,7 @@ async def serving(
         await running
     ports = [port for _, port in started.result()]
     try:
-        yield Serving(server, "127.0.0.1", ports[0], running, certificate, ports)
+        yield Serving(server, "127.0.0.1", ports[0], running, certificate, ports, limits)
     finally:
         server.stop()
         await running

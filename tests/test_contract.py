@@ -20,6 +20,8 @@ from tailrace.errors import ComeBack, Farewell, Refused, TokenTimeout
 from tailrace.event import MAX_SESSION_CHARACTERS
 from tailrace.position import MAX_ID_BYTES
 from tailrace.resume import From
+from tailrace.server.settings import FRAMES_AT_ONCE, FRAMES_PER_SECOND, MAX_MESSAGE_BYTES
+from tailrace.subscription.pulse import MAX_UNANSWERED_PINGS
 
 ROOT = Path(__file__).parents[1]
 PAPERS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "openapi/README.md", "deploy/README.md")
@@ -77,7 +79,7 @@ def test_every_route_is_in_the_contract_and_the_other_way_round() -> None:
     """What is routed, on both listeners, is exactly what openapi.yaml describes."""
     service = idle_service()
     routes = [*routed(public_app(service).routes), *routed(admin_app(service).routes)]
-    assert sorted(operations()) == sorted(routes)
+    assert set(operations()) == set(routes)  # the WebSocket's address answers plain requests, too
 
 
 def test_health_is_described_on_the_admin_listener() -> None:
@@ -189,6 +191,14 @@ def test_close_codes() -> None:
     refusals = {(kind.__name__, kind.close_code, kind.code, kind.reconnect) for kind in kinds(Refused)}
     farewells = {(kind.__name__, kind.close_code, kind.reason, kind.reconnect) for kind in kinds(Farewell)}
     assert rows == refusals | farewells
+
+
+def test_bounds_on_what_a_client_sends() -> None:
+    """The numbers in the rows of 1008, 1009 and 4410 are the code's."""
+    said = {each["error"]: each["when"] for each in _close_codes()}
+    assert f"{FRAMES_AT_ONCE} frames at once, or {FRAMES_PER_SECOND:g} a second" in said["TooManyFrames"]
+    assert f"{MAX_MESSAGE_BYTES // 1024} KiB" in said["MessageTooBig"]
+    assert ("three pings" in said["NoPong"], MAX_UNANSWERED_PINGS) == (True, 3)
 
 
 def test_close_codes_in_the_guide() -> None:

@@ -118,6 +118,11 @@ def test_retry_is_framed() -> None:
 # Signs of life.
 
 
+def test_a_ping_is_a_ping() -> None:
+    """Opcode 9, and nothing in it (RFC 6455 section 5.5.2)."""
+    assert control.PING == frame(b"", 9)
+
+
 @pytest.mark.parametrize(
     "framing,moved_to,expected",
     [

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tailrace import __version__
 from tailrace.errors import Forbidden, GoingAway, TooManyConnections
 from tailrace.metrics import TABLE, Deliveries, Histogram, Lag, Metrics, markdown, measure_loop_lag
-from tailrace.metrics.table import RESETS, SKIPS, UNADDRESSED
+from tailrace.metrics.table import LIMITS, RESETS, SKIPS, UNADDRESSED
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "service" / "tailrace"
@@ -50,6 +50,7 @@ NAMES = """
     tailrace_kafka_lag_seconds gauge topic partition
     tailrace_kafka_jumps_total counter reason
     tailrace_kafka_identity_changes_total counter
+    tailrace_server_limits_total counter limit
     tailrace_event_loop_lag_seconds histogram
     tailrace_event_loop_lag_max_seconds gauge
 """
@@ -96,7 +97,7 @@ def test_reasons_of_records_without_a_session() -> None:
     assert set(UNADDRESSED) == texts_given_to("Unaddressed")
 
 
-@pytest.mark.parametrize("words", [SKIPS, RESETS], ids=["skips", "resets"])
+@pytest.mark.parametrize("words", [SKIPS, RESETS, LIMITS], ids=["skips", "resets", "limits"])
 def test_words_are_those_of_the_code(words: tuple[str, ...]) -> None:
     """No list holds a word that nobody says."""
     text = "".join(path.read_text() for path in PACKAGE.rglob("*.py") if "metrics" not in path.parts)
@@ -164,6 +165,7 @@ def test_everything_that_is_counted_is_told() -> None:
     metrics.count_failure()
     metrics.count_jump("retention")
     metrics.count_identity_change()
+    metrics.count_limit("ping_flood")
     assert COUNTED == {name: value for name, value in told(metrics).items() if value and "_total" in name}
 
 
@@ -182,6 +184,7 @@ COUNTED = {
     "tailrace_kafka_failures_total": 1,
     'tailrace_kafka_jumps_total{reason="retention"}': 1,
     "tailrace_kafka_identity_changes_total": 1,
+    'tailrace_server_limits_total{limit="ping_flood"}': 1,
 }
 
 

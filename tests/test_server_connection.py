@@ -133,11 +133,12 @@ async def test_idle_connection_is_left_after_its_answer() -> None:
 async def test_open_stream_is_not_idle() -> None:
     """A subscriber who says nothing is not idle, over either protocol; when its stream has ended, it is."""
     app = Wired()
-    async with serving(app, keep_alive_seconds=0.01) as here, await here.h2() as client:
+    async with serving(app, keep_alive_seconds=0.5) as here, await here.h2() as client:
         reader, writer = await here.open(GET)
         stream = client.request("GET", "/a")
         await app.wire(1)
-        await asyncio.sleep(0.03)  # longer than an idle connection lives
+        [listener] = here.server._listeners
+        assert [None, None] == [connection._timer for connection in listener._connections]
         for wire in app.wires:
             wire.finish()
         assert (await reader.read()).endswith(b"0\r\n\r\n")

@@ -1,30 +1,18 @@
-"""HTTP/1.1 and its WebSockets, against a real server."""
+"""HTTP/1.1 against a real server."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any
 
 import httpx
-import websockets
-from wsproto.frame_protocol import CloseReason
 
 from changes import settled
-from serving import Receive, Send, Serving, Wired, fail_after_accept, hello, others, serving
+from serving import Wired, hello, others, serving
 from tailrace.encoding import Framing
-from tailrace.server.settings import INBOX_MESSAGES, MAX_MESSAGE_BYTES
+from tailrace.server.settings import INBOX_MESSAGES
 
 GET = b"GET /a?token=secret HTTP/1.1\r\nHost: here\r\n\r\n"
-HANDSHAKE = (
-    b"GET /ws HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
-
-
-def socket(here: Serving, **options: Any) -> Any:
-    """Connect with the client that the world uses."""
-    return websockets.connect(f"ws://{here.host}:{here.port}/ws", proxy=None, **options)
 
 
 async def drink(reader: asyncio.StreamReader) -> None:
@@ -160,90 +148,3 @@ async def test_unread_body_holds_up_nothing_for_ever() -> None:
         writer.write(b"x" * 65536 * (INBOX_MESSAGES + 5))
         await settled(lambda: others(before) == 0)
         writer.transport.abort()
-
-
-# WebSockets.
-
-
-async def test_frames_go_straight_and_messages_come_back() -> None:
-    """A wire's frames are messages to a foreign client, and its messages reach `serve`."""
-    app = Wired()
-    async with serving(app) as here, socket(here) as client:
-        wire = await app.wire()
-        wire.write(b"\x81\x05hello")
-        assert await client.recv() == "hello"
-        await client.send("back")
-        await app.until(lambda: bool(app.messages))
-        assert (wire.framing, app.messages[0]["text"]) == (Framing.FRAMES, "back")
-
-
-async def test_compression_is_declined() -> None:
-    """A client that offers permessage-deflate gets none: it costs 120 kB a socket."""
-    async with serving(Wired()) as here, socket(here, compression="deflate") as client:
-        assert "Sec-WebSocket-Extensions" not in client.response.headers
-
-
-async def test_ping_is_answered() -> None:
-    """A client's ping gets its pong."""
-    async with serving(Wired()) as here, socket(here) as client:
-        await (await client.ping(b"there?"))
-
-
-async def test_close_of_the_server() -> None:
-    """After `finish` the application's close reaches the client, with its code, and nothing follows it."""
-    app = Wired()
-    async with serving(app) as here, socket(here) as client:
-        wire = await app.wire()
-        wire.finish()
-        await client.wait_closed()
-        wire.write(b"\x81\x04late")
-        assert (client.close_code, wire.writable) == (1000, False)
-
-
-async def test_close_of_the_client_is_answered_and_told() -> None:
-    """The application learns the client's own code and reason; the client gets its close frame back."""
-    app = Wired()
-    async with serving(app) as here:
-        async with socket(here) as client:
-            await client.close(4000, "enough")
-            assert client.close_code == 4000
-        await app.until(lambda: app.done == 1)
-        assert [(gone["code"], gone["reason"]) for gone in app.disconnects] == [(4000, "enough")]
-
-
-async def test_too_big_a_message_ends_the_socket() -> None:
-    """The client is closed with 1009, and the application hears of it at once."""
-    app = Wired()
-    async with serving(app) as here, socket(here) as client:
-        await client.send("x" * (MAX_MESSAGE_BYTES + 1))
-        await client.wait_closed()
-        await app.until(lambda: app.done == 1)
-        assert (client.close_code, app.disconnects[0]["code"]) == (1009, CloseReason.MESSAGE_TOO_BIG)
-
-
-async def test_failing_socket_is_closed_with_1011() -> None:
-    """An application that fails after accept leaves a close frame, not a cut."""
-
-    async with serving(fail_after_accept) as here, socket(here) as client:
-        await client.wait_closed()
-        assert client.close_code == CloseReason.INTERNAL_ERROR
-
-
-async def test_bad_handshake_leaves_nothing_behind() -> None:
-    """A handshake of another version is answered 400, and no application ever runs."""
-    app = Wired()
-    async with serving(app) as here:
-        assert (await here.ask(HANDSHAKE.replace(b"13", b"12"))).startswith(b"HTTP/1.1 400 ")
-    assert app.scopes == []
-
-
-async def test_frames_before_the_handshake_is_answered_are_refused() -> None:
-    """Early data is answered 400, and the application that was asked hears that the client has gone."""
-    heard: list[Any] = []
-
-    async def slow(_scope: Any, receive: Receive, _send: Send) -> None:
-        heard.extend([await receive(), await receive()])
-
-    async with serving(slow) as here:
-        assert (await here.ask(HANDSHAKE + b"\x81\x80\0\0\0\0")).startswith(b"HTTP/1.1 400 ")
-    assert [message["type"] for message in heard] == ["websocket.connect", "websocket.disconnect"]

@@ -9,14 +9,15 @@ from typing import Any
 import httpx
 import pytest
 from h2.errors import ErrorCodes
-from wsproto.events import BytesMessage, CloseConnection, Ping, Pong
+from wsproto.events import BytesMessage, Ping
 
 from certificates import make_certificate
 from changes import settled
 from h2client import Client
-from serving import END, OK, Receive, Send, Wired, fail_after_accept, fail_after_start, hello, others, serving
+from serving import END, OK, Receive, Send, Wired, fail_after_start, hello, others, serving
 from tailrace.encoding import Framing
-from tailrace.server.settings import MAX_STREAMS
+from tailrace.server.settings import FRAMES_AT_ONCE, MAX_STREAMS
+from tailrace.server.windows import WINDOW_STEP
 from tailrace.wire import HIGH_WATER_BYTES, Wire
 
 WINDOW = 65535
@@ -253,26 +254,20 @@ async def test_early_answer_asks_for_no_more_body() -> None:
 
 
 @pytest.mark.parametrize(
-    "head",
+    "head, status",
     [
-        [*HEAD[:-1], (b":path", "/é".encode())],
-        [(b":method", b"CONNECT"), (b":authority", b"a")],
-        [
-            (b":method", b"CONNECT"),
-            (b":protocol", b"other"),
-            (b":scheme", b"http"),
-            (b":authority", b"a"),
-            (b":path", b"/"),
-        ],
+        ([*HEAD[:-1], (b":path", "/é".encode())], 400),
+        ([(b":method", b"CONNECT"), (b":authority", b"a")], 400),
+        ([(b":method", b"CONNECT"), (b":protocol", b"other"), *HEAD[1:]], 501),
     ],
     ids=["path not ASCII", "plain CONNECT", "CONNECT for another protocol"],
 )
-async def test_bad_heads_are_refused(head: list[tuple[bytes, bytes]]) -> None:
-    """A head that means nothing here is answered 400, and the connection lives."""
+async def test_bad_heads_are_refused(head: list[tuple[bytes, bytes]], status: int) -> None:
+    """A head that means nothing here is answered as such, and the connection lives."""
     async with serving(hello) as here, await here.h2() as client:
         stream = client.raw_request(head, end=False)
         await stream.head()
-        assert (stream.status, await answers(client)) == (400, True)
+        assert (stream.status, await answers(client)) == (status, True)
 
 
 async def test_bad_head_that_is_cancelled_in_the_same_breath() -> None:
@@ -363,25 +358,12 @@ async def test_unread_body_holds_up_no_sibling() -> None:
         assert await answers(client)
         assert client.connection.local_flow_control_window(stream.id) == 0
         reading.set()
-        await client.until(lambda: client.connection.local_flow_control_window(stream.id) == WINDOW)
+        await client.until(lambda: client.connection.local_flow_control_window(stream.id) > WINDOW - WINDOW_STEP)
         stream.send(b"", end=True)
         assert await stream.read() == b"ok"
 
 
 # WebSockets.
-
-
-async def test_frames_go_straight_and_messages_come_back() -> None:
-    """A wire's frames are messages to the client, and its messages reach `serve` (RFC 8441)."""
-    app = Wired()
-    async with serving(app) as here, await here.h2() as client:
-        socket = await client.websocket("/ws")
-        wire = await app.wire()
-        wire.write(b"\x81\x05hello")
-        assert await socket.text() == "hello"
-        socket.send("back")
-        await app.until(lambda: bool(app.messages))
-        assert (wire.framing, app.messages[0]["text"]) == (Framing.FRAMES, "back")
 
 
 async def test_compression_is_declined() -> None:
@@ -391,64 +373,13 @@ async def test_compression_is_declined() -> None:
         assert "sec-websocket-extensions" not in socket.stream.headers
 
 
-async def test_close_of_the_client_is_answered_at_once() -> None:
-    """The client's close gets its close frame and END_STREAM, and the application the client's code."""
-    app = Wired()
-    async with serving(app) as here, await here.h2() as client:
-        socket = await client.websocket("/ws")
-        socket.close(4000, "enough")
-        assert await socket.receive() == CloseConnection(4000, "enough")
-        await socket.stream.read()
-        await app.until(lambda: app.done == 1)
-        assert (socket.stream.ended, app.disconnects[0]["code"]) == (True, 4000)
-
-
-async def test_answer_to_our_close_disturbs_nobody() -> None:
-    """The client's close frame, which comes when the stream is gone here, is dropped; siblings live."""
-    app = Wired()
-    async with serving(app) as here, await here.h2() as client:
-        socket = await client.websocket("/ws")
-        (await app.wire()).finish()
-        assert await socket.receive() == CloseConnection(1000, "")
-        await socket.stream.read()
-        socket.close()
-        assert await answers(client)
-
-
-async def test_failing_socket_disturbs_no_sibling() -> None:
-    """An application that fails leaves 1011 and END_STREAM on its own stream."""
-    app = Wired()
-
-    async def both(scope: Any, receive: Receive, send: Send) -> None:
-        await (app if scope["path"] == "/live" else fail_after_accept)(scope, receive, send)
-
-    async with serving(both) as here, await here.h2() as client:
-        live, failed = await client.websocket("/live"), await client.websocket("/fail")
-        event = await failed.receive()
-        assert isinstance(event, CloseConnection)
-        await failed.stream.read()
-        (await app.wire()).write(b"\x81\x02hi")
-        assert (event.code, failed.stream.ended, await live.text()) == (1011, True, "hi")
-
-
-async def test_client_that_ends_without_a_close_is_gone() -> None:
-    """END_STREAM without a close frame is what a closed connection is over TCP: 1006."""
-    app = Wired()
-    async with serving(app) as here, await here.h2() as client:
-        socket = await client.websocket("/ws")
-        socket.send(b"", end=True)
-        await socket.stream.read()
-        await app.until(lambda: app.done == 1)
-        assert app.disconnects[0]["code"] == 1006
-
-
 async def test_pongs_at_a_shut_window_are_left_out() -> None:
     """A flood of pings whose answers the client does not let out costs nothing; later ones are answered again."""
     app = Wired()
     async with serving(app) as here, await here.h2(window=False) as client:
         socket = await client.websocket("/ws")
         taken = await stuff(await app.wire())
-        for _ in range(500):
+        for _ in range(FRAMES_AT_ONCE - 1):
             socket.send(Ping(b"x" * 100))
         assert await answers(client)
         client.connection.increment_flow_control_window(1 << 20)
@@ -458,16 +389,6 @@ async def test_pongs_at_a_shut_window_are_left_out() -> None:
         socket.send(Ping(b"last"))
         await client.until(lambda: socket.stream.body.endswith(b"last"))
         assert len(socket.stream.body) == taken + len(b"\x8a\x04last")
-
-
-async def test_ping_is_answered() -> None:
-    """A client's ping gets its pong."""
-    async with serving(Wired()) as here, await here.h2() as client:
-        socket = await client.websocket("/ws")
-        socket.send(Ping(b"there?"))
-        pong = await socket.receive()
-        assert isinstance(pong, Pong)
-        assert bytes(pong.payload) == b"there?"
 
 
 async def test_flooding_socket_holds_up_no_sibling() -> None:
@@ -486,19 +407,6 @@ async def test_flooding_socket_holds_up_no_sibling() -> None:
         for _ in range(60):
             socket.send(BytesMessage(b"x" * 1000))
         assert await answers(client)
-
-
-async def test_denied_socket_is_answered() -> None:
-    """A close before accept is 403, and the stream ends."""
-
-    async def deny(_scope: Any, receive: Receive, send: Send) -> None:
-        await receive()
-        await send({"type": "websocket.close", "code": 4403})
-
-    async with serving(deny) as here, await here.h2() as client:
-        socket = await client.websocket("/ws")
-        await socket.stream.read()
-        assert (socket.stream.status, socket.stream.ended) == (403, True)
 
 
 async def test_answered_twice_is_an_error_of_one() -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from serving import hello, nothing_to_drain
+from certificates import make_certificate
+from serving import Wired, hello, nothing_to_drain, serving
 from tailrace.errors import ConfigurationError
 from tailrace.server import Server, Site
-from tailrace.server.listener import bind
-from tailrace.server.settings import SEND_BUFFER_BYTES, USER_TIMEOUT_MS
+from tailrace.server.listener import Listener, bind
+from tailrace.server.settings import SEND_BUFFER_BYTES, USER_TIMEOUT_MS, Patience
 
 
 def test_options_are_inherited_by_accepted_sockets() -> None:
@@ -23,6 +25,34 @@ def test_options_are_inherited_by_accepted_sockets() -> None:
             # Linux doubles what it is asked for, to pay for its own books.
             assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * SEND_BUFFER_BYTES
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == USER_TIMEOUT_MS
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["clear", "TLS"])
+async def test_who_comes_with_the_end_is_sent_away(tmp_path: Path, secure: bool) -> None:
+    """A connection that is accepted in the turn in which the site closes is closed, and nothing of it is left."""
+    files: Any = {}
+    if secure:
+        certificate = make_certificate(tmp_path)
+        files = {"tls_cert_file": certificate.cert_file, "tls_key_file": certificate.key_file}
+    limits: list[str] = []
+    listener = Listener(Site(hello, "127.0.0.1", 0, **files), Patience(), limits.append)
+    with socket.create_connection(await listener.open()) as client:
+        assert listener._door is not None
+        listener._door._accept()
+        await listener.close(0)
+        assert (client.recv(1), listener._connections, listener._entering, limits) == (b"", set(), set(), [])
+
+
+async def test_small_writes_leave_at_once() -> None:
+    """No connection waits for more to send before it sends (TCP_NODELAY)."""
+    app = Wired()
+    async with serving(app) as here:
+        _, writer = await here.open(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await app.wire()
+        (connection,) = here.server._listeners[0]._connections
+        accepted = connection._transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+        writer.transport.abort()
 
 
 def test_port_in_use_is_named() -> None:

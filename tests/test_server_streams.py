@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from changes import settled
-from serving import OK, Receive, Send, Serving, Wired, fail, fail_after_start, hello, serving
+from serving import OK, Receive, Send, Serving, fail, fail_after_start, hello, serving
 from tailrace.wire import EXTENSION
 
-HANDSHAKE = (
-    b"GET /ws HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
 Ask = Callable[[Serving, str], Awaitable[bytes]]
 
 
@@ -120,69 +114,3 @@ async def test_state_is_empty_and_nothing_else_is_offered(ask: Ask) -> None:
     async with serving(app) as here:
         await ask(here, "GET")
     assert heard == [("http", {}, [EXTENSION])]
-
-
-async def test_wire_of_a_socket_is_refused_before_accept() -> None:
-    """No frame may go before the handshake's answer."""
-    caught: list[str] = []
-
-    async def app(scope: Any, receive: Receive, send: Send) -> None:
-        await receive()
-        try:
-            scope["extensions"][EXTENSION]()
-        except RuntimeError as error:
-            caught.append(str(error))
-        await send({"type": "websocket.close"})
-
-    async with serving(app) as here, await here.h2() as client:
-        await (await client.websocket("/ws")).stream.read()
-    assert caught == ["there is a wire only between websocket.accept and the close"]
-
-
-async def test_subprotocol_is_chosen_by_the_application() -> None:
-    """The client's offers are in the scope, the application's choice in the answer."""
-    app = Wired()
-
-    async def choose(scope: Any, receive: Receive, send: Send) -> None:
-        async def chosen(message: Any) -> None:
-            await send({**message, "subprotocol": "b"} if message["type"] == "websocket.accept" else message)
-
-        await app(scope, receive, chosen)
-
-    async with serving(choose) as here, await here.h2() as client:
-        socket = await client.websocket("/ws", subprotocols=["a", "b"])
-        assert (app.scopes[0]["subprotocols"], socket.stream.headers["sec-websocket-protocol"]) == (["a", "b"], "b")
-
-
-async def test_accept_that_cannot_be_is_500(caplog: pytest.LogCaptureFixture) -> None:
-    """A subprotocol that the client did not offer is the application's failure: the handshake is answered 500."""
-
-    async def app(_scope: Any, receive: Receive, send: Send) -> None:
-        await receive()
-        await send({"type": "websocket.accept", "subprotocol": "other"})
-
-    async with serving(app) as here, await here.h2() as client:
-        socket = await client.websocket("/ws")
-        assert (socket.stream.status, "an application failed" in caplog.text) == (500, True)
-
-
-async def test_client_that_left_before_the_answer_leaves_a_dead_wire() -> None:
-    """An application that accepts too late gets a wire that takes nothing, and `serve` returns."""
-    heard: list[Any] = []
-    done = asyncio.Event()
-
-    async def late(scope: Any, receive: Receive, send: Send) -> None:
-        heard.append((await receive())["type"])
-        await receive()  # the client leaves
-        await send({"type": "websocket.accept"})
-        wire = scope["extensions"][EXTENSION]()
-        await wire.serve(receive, heard.append)
-        heard.append(wire.writable)
-        done.set()
-
-    async with serving(late) as here:
-        _, writer = await here.open(HANDSHAKE)
-        await settled(lambda: bool(heard))
-        writer.transport.abort()
-        await done.wait()
-    assert heard == ["websocket.connect", False]

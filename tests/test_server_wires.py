@@ -22,12 +22,18 @@ class Carrier:
         self.draining = False
         self.written: list[bytes] = []
         self.aborted = False
+        self.limits: list[str] = []
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
 
     async def drained(self) -> None:
         return
+
+    request_seconds = 0.0
+
+    def note_limit(self, limit: str) -> None:
+        self.limits.append(limit)
 
     def abort(self) -> None:
         self.aborted = True
@@ -153,6 +159,13 @@ async def test_abort_cancels_the_stream_alone() -> None:
     wire.abort()
     await wire.serve(inbox.receive, print)
     assert (sender.cancelled, wire.writable) == ([7], False)
+
+
+def test_a_sign_of_life_counts_once() -> None:
+    """It is the stream that sees one."""
+    wire, _ = direct(Carrier(), Framing.FRAMES)
+    before, wire.heard = wire.was_heard(), True
+    assert [False, True, False] == [before, wire.was_heard(), wire.was_heard()]
 
 
 def fail() -> None:

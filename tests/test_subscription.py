@@ -13,14 +13,16 @@ import pytest
 
 from builders import Block, FakeRecord, ListWire, append, make_tail
 from leaping import leaping
+from tailrace import control
 from tailrace.auth import MAX_STREAM_SECONDS, Principal
-from tailrace.encoding import Framing
+from tailrace.encoding import Framing, frame
 from tailrace.errors import BadMessage, ComeBack, Draining, Forbidden, GoingAway, Refused, TooManyConnections
 from tailrace.event import Event, Trace
 from tailrace.resume import Start
 from tailrace.subscription import Subscription, Subscriptions, Terms
 from tailrace.subscription.everyone import POSITIONS_PER_TURN
 from tailrace.subscription.one import REFRESH_NOTICE_SECONDS
+from tailrace.subscription.pulse import MAX_UNANSWERED_PINGS
 from tailrace.tail import Tail
 from tailrace.timers import Wheel
 from tailrace.tracing import Tracing
@@ -228,12 +230,69 @@ async def test_a_heartbeat_carries_the_id_when_the_position_moved() -> None:
 async def test_over_websocket_a_heartbeat_is_a_ping_and_the_position_when_it_moved() -> None:
     """A ping's opcode is 9 (RFC 6455 section 5.5.2)."""
     house = House()
+    append(house.tail, *map(FakeRecord, range(10)))
     _, wire = house.opened(wire=FramesWire())
     house.turn(15)
-    house.produce(FakeRecord(0, key=b"other"))
+    house.produce(FakeRecord(10, key=b"other"))
     house.turn(15)
-    position = b'{"control":"tailrace.position","id":"v1.9f3a2c1d.1"}'
-    assert [b"\x89\x00", b"\x89\x00\x81" + bytes([len(position)]) + position] == wire.written[1:]
+    position = frame(b'{"control":"tailrace.position","id":"v1.9f3a2c1d.11"}')
+    assert [control.PING, control.PING + position] == wire.written[1:]
+
+
+async def test_over_websocket_an_id_is_renewed_without_a_ping() -> None:
+    """It may happen every second."""
+    house = House()
+    _, wire = house.opened(wire=FramesWire())
+    append(house.tail, *(FakeRecord(number, key=b"other") for number in range(10)))
+    house.turn(1)
+    assert [frame(b'{"control":"tailrace.position","id":"v1.9f3a2c1d.10"}')] == wire.written[1:]
+
+
+async def test_over_websocket_pings_go_on_under_traffic() -> None:
+    """Events that are taken, maybe by a proxy, do not show that the client is there. No id comes with such a ping."""
+    house = House()
+    _, wire = house.opened(wire=FramesWire())
+    for number in range(8):
+        house.turn(8)
+        house.produce(FakeRecord(number), FakeRecord(number + 100, key=b"other"))
+    assert 3 <= wire.written.count(control.PING) <= 4
+    assert not any(b"tailrace.position" in each for each in wire.written)
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["quiet", "busy"])
+async def test_a_websocket_that_answers_no_ping_is_sent_away(busy: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """After so many heartbeats; with a farewell, in case that it only breaks the rules. It is counted and logged."""
+    caplog.set_level(logging.INFO, "tailrace")
+    house = House()
+    subscription, wire = house.opened(wire=FramesWire())
+    for number in range((MAX_UNANSWERED_PINGS + 1) * 15 + 20 * busy):
+        assert (subscription.farewell is None) or number >= (MAX_UNANSWERED_PINGS + 1) * 15
+        house.turn(1)
+        if busy:
+            house.produce(FakeRecord(number))
+    subscription.close()
+    assert (True, 4410) == (wire.finished, getattr(subscription.farewell, "close_code", None))
+    assert b'"reason":"no pong","reconnect":true' in wire.written[-1]
+    assert ['{reason="no_pong"} 1.0'] == lines(house, "tailrace_connections_ended_total")
+    assert ["sent a client away that answered no ping"] == caplog.messages
+
+
+async def test_a_websocket_that_answers_now_and_then_stays() -> None:
+    """One answer makes up for all before it, whatever it is."""
+    house = House()
+    _, wire = house.opened(wire=FramesWire())
+    for _ in range(5):
+        house.turn(MAX_UNANSWERED_PINGS * 15)
+        wire.heard = True
+    assert not wire.finished
+
+
+async def test_over_sse_nobody_is_asked() -> None:
+    """There a client can say nothing."""
+    house = House()
+    _, wire = house.opened()
+    house.turn(500)
+    assert not wire.finished
 
 
 async def test_an_id_in_the_older_half_of_the_tail_is_renewed_at_once() -> None:

@@ -145,6 +145,19 @@ async def test_a_client_that_talks_is_told_that_it_must_not(message: dict[str, A
     assert (4400, "bad message", False, 4400) == last_words(exchange)
 
 
+async def test_a_message_that_is_too_big_is_told_as_the_end() -> None:
+    """The server closes such a socket by itself: there is nothing to say, but the metrics know why it ended."""
+    front, exchange = Front(), Exchange(CONNECT)
+    given = scope(kind="websocket", headers=bearer())
+    serving = asyncio.create_task(endpoint(front)(given, exchange.receive, exchange.send))
+    await exchange.until(lambda: exchange.texts)
+    exchange.say({**LEFT, "code": 1009})
+    await serving
+    ended = 'tailrace_connections_ended_total{reason="message_too_big"} 1.0'
+    assert ended in front.subscriptions.metrics.render()[0].decode()
+    assert ["accept", "send"] == exchange.kinds
+
+
 async def test_a_token_from_a_client_that_was_admitted_changes_nothing() -> None:
     """A page that always sends its token first need not know whether the cookie was there."""
     front, exchange = Front(), Exchange(CONNECT)

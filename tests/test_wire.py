@@ -76,6 +76,12 @@ async def carried(scope: Message, writes: Sequence[bytes]) -> list[Message]:
     return peer.sent
 
 
+def test_nobody_is_taken_for_gone() -> None:
+    """ASGI tells of no pongs."""
+    wire = PlainWire(WEBSOCKET, Peer().send)
+    assert [True, True] == [wire.was_heard(), wire.was_heard()]
+
+
 # Where wires come from.
 
 

@@ -99,6 +99,16 @@ def _contract(name: str) -> Route:
     return Route(f"/{name}", contract)
 
 
+async def _not_a_websocket(request: Request) -> Response:
+    """Say how a WebSocket is asked for: RFC 9110 section 15.5.22; HTTP/2 knows no upgrade."""
+    if request.scope["http_version"] == "2":
+        told = "this is a WebSocket's address: ask by extended CONNECT (RFC 8441)"
+        return JSONResponse({"error": BadRequest.code, "detail": told}, 400)
+    told = "this is a WebSocket's address: ask with Upgrade: websocket and Connection: Upgrade (RFC 6455)"
+    headers = {"upgrade": "websocket", "connection": "upgrade"}
+    return JSONResponse({"error": BadRequest.code, "detail": told}, 426, headers)
+
+
 def public_app(service: Service, more: Sequence[BaseRoute] = ()) -> Starlette:
     """Make the clients' app; ``more`` are routes beside the contract's, such as the console's."""
     cookie = _Cookie(service.admission)
@@ -107,6 +117,7 @@ def public_app(service: Service, more: Sequence[BaseRoute] = ()) -> Starlette:
         routes=[
             Route("/v1/sessions/{session:path}/events", _Events(service.admission), methods=["GET"]),
             WebSocketRoute("/v1/sessions/{session:path}/ws", endpoint),
+            Route("/v1/sessions/{session:path}/ws", _not_a_websocket, methods=["GET"]),
             Route("/v1/cookie", cookie.answer, methods=["POST", "DELETE"]),
             _contract("openapi.yaml"),
             _contract("asyncapi.yaml"),

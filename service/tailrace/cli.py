@@ -26,7 +26,7 @@ from tailrace.console import routes as console
 from tailrace.consumer import IDLE_WAIT_MS
 from tailrace.errors import BadRequest, ConfigurationError
 from tailrace.position import NO_TOPIC, parse
-from tailrace.server import Server, Site
+from tailrace.server import SPARE_SOCKETS, Server, Site
 from tailrace.service import running
 
 logger = logging.getLogger(__name__)
@@ -162,10 +162,14 @@ async def _serve(
 ) -> None:
     async with running(settings, idle_wait_ms=idle_wait_ms) as service:
         certificate = {"tls_cert_file": settings.tls_cert_file, "tls_key_file": settings.tls_key_file}
-        public = Site(public_app(service, more), settings.bind.host, settings.bind.port, **certificate)
+        max_sockets = settings.max_connections + SPARE_SOCKETS
+        public = Site(
+            public_app(service, more), settings.bind.host, settings.bind.port, **certificate, max_sockets=max_sockets
+        )
         admin = Site(admin_app(service), settings.admin_bind.host, settings.admin_bind.port)
         scheme = "http" if settings.tls_cert_file is None else "https"
-        await Server([public, admin], drain=service.drain).run(started=lambda places: announce(scheme, places))
+        serving = Server([public, admin], drain=service.drain, on_limit=service.metrics.count_limit)
+        await serving.run(started=lambda places: announce(scheme, places))
 
 
 async def _dev(port: int, kafka: str | None) -> None:

@@ -33,7 +33,8 @@ TABLE: Mapping[str, tuple[str, ...]] = {
 
 RETRY_MS = 2000
 """How long a client that lost its connection waits; each is told a time of its own around this."""
-_PING = 0x9
+PING = frame(b"", 0x9)
+"""What a WebSocket's peer must answer (RFC 6455 section 5.5.2)."""
 
 
 def jittered_ms(around_ms: float) -> int:
@@ -63,9 +64,15 @@ def retry(format_: Format, milliseconds: int) -> bytes:
 def heartbeat(format_: Format, moved_to: Position | None) -> bytes:
     """Write a sign of life: with the new position where it moved, so that a quiet session's id stays young."""
     if format_.framing is Framing.FRAMES:
-        ping = frame(b"", _PING)
-        return ping if moved_to is None else ping + write(format_, POSITION, id=moved_to)
-    return format_.wrap(b":\n\n" if moved_to is None else b"id: %b\n\n" % moved_to.text().encode())
+        return PING if moved_to is None else PING + position(format_, moved_to)
+    return format_.wrap(b":\n\n") if moved_to is None else position(format_, moved_to)
+
+
+def position(format_: Format, id_: Position) -> bytes:
+    """Write an id that comes alone."""
+    if format_.framing is Framing.FRAMES:
+        return write(format_, POSITION, id=id_)
+    return format_.wrap(b"id: %b\n\n" % id_.text().encode())
 
 
 def disconnect(format_: Format, why: Farewell | Refused, id_: Position | None, retry_after_ms: int) -> bytes:

@@ -18,12 +18,14 @@ per transport, from the class attributes below::
     ├── Farewell                   why a stream that was admitted ends
     │   ├── SessionEnded                1000
     │   ├── GoingAway                   1001  drain
+    │   ├── TooManyFrames               1008
     │   ├── MessageTooBig               1009
     │   ├── InternalTrouble             1011
     │   ├── ReplayFull                  1013  too many wait for what lies below memory
     │   ├── BadMessage                  4400
     │   ├── TokenExpired                4401  come back with a new token
-    │   └── TooSlow                     4409
+    │   ├── TooSlow                     4409
+    │   └── NoPong                      4410
     └── KafkaTrouble               see `kafka`; never reaches a client
 
 Status codes follow RFC 6750 section 3.1 and RFC 6585; close codes RFC 6455 section 7.4, 44xx being ours.
@@ -124,6 +126,10 @@ class GoingAway(Farewell):
     close_code, reason = 1001, "going away"
 
 
+class TooManyFrames(Farewell):
+    close_code, reason, reconnect = 1008, "too many frames", False
+
+
 class MessageTooBig(Farewell):
     close_code, reason, reconnect = 1009, "message too big", False
 
@@ -146,6 +152,12 @@ class TokenExpired(Farewell):
 
 class TooSlow(Farewell):
     close_code, reason = 4409, "too slow"
+
+
+class NoPong(Farewell):
+    """Nobody may be there any more; who does answer pings, as RFC 6455 section 5.5.2 asks, never hears of it."""
+
+    close_code, reason = 4410, "no pong"
 
 
 class KafkaTrouble(TailraceError):

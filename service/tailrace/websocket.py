@@ -19,6 +19,7 @@ from tailrace.errors import (
     BadRequest,
     ComeBack,
     Farewell,
+    MessageTooBig,
     Refused,
     SessionEnded,
     TokenTimeout,
@@ -108,11 +109,27 @@ async def _serve(subscription: Subscription, scope: Scope, receive: Receive, sen
             return
         wire = open_wire(scope, send)
         subscription.open(wire)
-        await wire.serve(receive, lambda message: _on_message(subscription, message))
+        codes: list[int] = []
+        await wire.serve(_noting(codes, receive), lambda message: _on_message(subscription, message))
+        if MessageTooBig.close_code in codes:  # said by the server, which asked nobody
+            subscription.end(MessageTooBig())
+            return
     finally:
         subscription.close()
     if subscription.farewell is not None:
         await say_last(wire, _close(send, subscription.farewell), subscription.send_timeout_seconds)
+
+
+def _noting(codes: list[int], receive: Receive) -> Receive:
+    """Receive, and add the code of a disconnect to ``codes``."""
+
+    async def noting() -> Message:
+        message = await receive()
+        if is_disconnect(message):
+            codes.append(message.get("code", 1005))
+        return message
+
+    return noting
 
 
 def _token_of(message: Message) -> str:

@@ -44,6 +44,9 @@ class Wire(Protocol):
     def abort(self) -> None:
         """Cut: the peer gets no farewell, nothing is waited for."""
 
+    def was_heard(self) -> bool:
+        """Whether the peer has sent anything since this was last asked, if only a pong; True where nobody can tell."""
+
     async def serve(self, receive: Receive, on_message: Callable[[Message], None]) -> None:
         """Read what the peer sends until it leaves, or until `finish`; the connection's only task sits here."""
 
@@ -107,6 +110,9 @@ class PlainWire:
         self._dead = True
         if self._pumping is not None:
             self._pumping.cancel()  # it may hang in `send`, before a peer that reads nothing
+
+    def was_heard(self) -> bool:
+        return True  # ASGI tells of no pongs
 
     async def serve(self, receive: Receive, on_message: Callable[[Message], None]) -> None:
         reading = asyncio.create_task(self._read(receive, on_message))

@@ -162,11 +162,15 @@ class TestRefused:
         async with transport(service, Ask(SESSION, GOOD, route=route)) as answer:
             assert answer.status in {403, 404}
 
-    @every_sse
-    async def test_websocket_address_without_upgrade(self, service: ServiceProcess, transport: Transport) -> None:
-        """The WebSocket's address is no stream."""
-        async with transport(service, Ask(SESSION, GOOD, route="ws")) as answer:
-            assert answer.status == 404
+    @both_http
+    async def test_websocket_address_without_upgrade(self, service: ServiceProcess, h2: bool) -> None:
+        """The WebSocket's address is no stream, and says how it is asked."""
+        async with http(service, h2=h2) as client:
+            answer = await client.get(Ask(SESSION).path("ws"))
+        assert ((400 if h2 else 426), "this is a WebSocket's address") == (
+            answer.status_code,
+            answer.json()["detail"].partition(":")[0],
+        )
 
     @both_http
     async def test_head(self, service: ServiceProcess, h2: bool) -> None:
@@ -223,6 +227,26 @@ class TestFirstMessage:
             last.fields["reconnect"],
             answer.close_code,
         ) == ("tailrace.disconnect", 4400, False, 4400)
+
+    @every_websocket
+    async def test_flood(self, service: ServiceProcess, transport: Transport) -> None:
+        """A client that floods the service with what it may say, a token, is closed with 1008."""
+        token_again = json.dumps({"token": GOOD})
+        async with transport(service, Ask(SESSION, GOOD, message=token_again, times=200)) as answer:
+            await answer.rest()
+        assert answer.close_code == 1008
+
+    async def test_no_pong(self, service: ServiceProcess) -> None:
+        """A client that takes everything and answers no ping is told so, and closed with 4410."""
+        ask = Ask(SESSION, GOOD, answers_pings=False)
+        async with websocket_h2(service, ask) as answer:
+            last = (await answer.rest())[-1]
+        assert ("tailrace.disconnect", 4410, True, 4410) == (
+            last.name,
+            last.fields["code"],
+            last.fields["reconnect"],
+            answer.close_code,
+        )
 
     @every_websocket
     async def test_subprotocol(self, service: ServiceProcess, transport: Transport) -> None:

@@ -61,6 +61,10 @@ class Ask:
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     message: str | None = None
+    times: int = 1
+    """How often the message is sent."""
+    answers_pings: bool = True
+    """Over a WebSocket of HTTP/2; other clients cannot but."""
     raw_session: str = ""
     """The session as it stands in the address, where it is not the encoded ``session``."""
     route: str = ""
@@ -210,8 +214,9 @@ async def websocket(service: ServiceProcess, ask: Ask) -> AsyncIterator[Answer]:
         yield Answer(response.status_code, dict(response.headers), _nothing(), bytes(response.body or b""))
         return
     async with socket:
-        if ask.message is not None:
-            await socket.send(ask.message)
+        with contextlib.suppress(ConnectionClosed):
+            for _ in range(ask.times if ask.message is not None else 0):
+                await socket.send(ask.message or "")
         answer = Answer(101, dict(socket.response.headers) if socket.response else {}, _nothing())
 
         async def items() -> AsyncIterator[Item]:
@@ -236,13 +241,15 @@ async def websocket_h2(service: ServiceProcess, ask: Ask) -> AsyncIterator[Answe
         if answer.status != 200:
             answer.body = await socket.stream.read()
         else:
-            answer.items = _websocket_h2_items(socket, answer)
-            if ask.message is not None:
-                socket.send(ask.message)
+            answer.items = _websocket_h2_items(socket, answer, answers_pings=ask.answers_pings)
+            for _ in range(ask.times if ask.message is not None else 0):
+                socket.send(ask.message or "")
         yield answer
 
 
-async def _websocket_h2_items(socket: h2client.WebSocket, answer: Answer) -> AsyncIterator[Item]:
+async def _websocket_h2_items(
+    socket: h2client.WebSocket, answer: Answer, *, answers_pings: bool
+) -> AsyncIterator[Item]:
     text = ""
     while (event := await socket.receive()) is not None:
         if isinstance(event, TextMessage):
@@ -250,7 +257,7 @@ async def _websocket_h2_items(socket: h2client.WebSocket, answer: Answer) -> Asy
             if event.message_finished:
                 yield _item(text)
                 text = ""
-        elif isinstance(event, Ping):
+        elif isinstance(event, Ping) and answers_pings:
             with contextlib.suppress(LocalProtocolError):  # the close came with it
                 socket.send(event.response())
         elif isinstance(event, CloseConnection):

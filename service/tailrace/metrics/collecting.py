@@ -101,6 +101,10 @@ class Metrics:
     def count_identity_change(self) -> None:
         self._count("tailrace_kafka_identity_changes_total")
 
+    def count_limit(self, limit: str) -> None:
+        """Count that a client came to a limit of the server."""
+        self._count("tailrace_server_limits_total", limit)
+
     def note_loop_lag(self, seconds: float) -> None:
         self._loop_lag.observe(seconds)
         self._worst_loop_lag = max(self._worst_loop_lag, seconds)

@@ -18,6 +18,25 @@ CLIENT_LEFT = "client_left"
 TRANSPORTS = ("sse", "websocket")
 RESETS = ("retention", "epoch", "truncated", "unreadable", "bounded")
 SKIPS = ("too_large", "not_text", "illegal_type", "tombstone")
+LIMITS = (
+    "sockets",
+    "tls_handshake_timeout",
+    "idle_timeout",
+    "request_timeout",
+    "head_too_large",
+    "message_too_big",
+    "too_many_frames",
+    "unread_messages",
+    "streams",
+    "rapid_reset",
+    "reset_flood",
+    "ping_flood",
+    "settings_flood",
+    "priority_flood",
+    "window_update_flood",
+    "empty_frame_flood",
+    "continuation_flood",
+)
 UNADDRESSED = ("no_session", "session_not_utf8", "session_illegal")
 
 
@@ -92,6 +111,7 @@ TABLE = (
     Metric("tailrace_kafka_lag_seconds", "gauge", "age of the last record read, where more lie behind it", _PLACE),
     Metric("tailrace_kafka_jumps_total", "counter", "stretches of a log that were passed over", ("reason",), RESETS),
     Metric("tailrace_kafka_identity_changes_total", "counter", "topics found deleted and made again"),
+    Metric("tailrace_server_limits_total", "counter", "times that a client came to it", ("limit",), LIMITS),
     Metric("tailrace_event_loop_lag_seconds", "histogram", "how late the event loop woke who slept"),
     Metric("tailrace_event_loop_lag_max_seconds", "gauge", "the worst of it since the last scrape"),
 )

@@ -4,14 +4,25 @@ From the bottom up::
 
     settings     every bound with its reason; which Hypercorn this is written for
     context      what Hypercorn's protocols share: next to nothing
+    descriptors  how many files may be open
     waiters      those who wait for one thing to change
+    incoming     what a peer has sent, and whose turn it is
     inbox        what an application will receive
     sendbuffer   what one HTTP/2 stream has yet to send
     wires        how a subscriber's bytes reach the connection
     sending      the HTTP/2 streams' way out
-    streams      a request or a WebSocket: the scope with its wire, the application's one task
+    parting      closed WebSockets over HTTP/2 whose peer is late
+    windows      the peer's way in, over HTTP/2
+    streams      a request: the scope with its wire, the application's one task
+    handshake    a request that asks for a WebSocket, and its answer
+    frames       what a WebSocket client may send
+    websocket    a WebSocket: as a request, and the client's frames
+    heads        which requests no application sees
+    guard        what makes a peer's frames a flood
     http1 http2  the two protocols
+    keeper       the listener, as its connections see it
     connection   one peer: bytes in, bytes out, the end
+    door         accepting
     listener     one site and its connections
     run          the server's life, the signals, the drain
 
@@ -22,5 +33,6 @@ it, and tells when a new Hypercorn no longer has it.
 
 from tailrace.server.listener import Site
 from tailrace.server.run import Server, run
+from tailrace.server.settings import SPARE_SOCKETS, Patience
 
-__all__ = ["Server", "Site", "run"]
+__all__ = ["SPARE_SOCKETS", "Patience", "Server", "Site", "run"]

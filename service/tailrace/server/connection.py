@@ -2,16 +2,17 @@
 
 Takes the place of Hypercorn's `TCPServer` and asyncio's streams: one object and one reading task where those make five
 objects and three tasks, and a ``write`` that never waits, so that whole frames keep their order whoever writes them.
-Guards against a peer that does not read (`drained`, the write marks), does not ask (``keep_alive_seconds``), or does
-not leave (`close` cuts after a while). Does not know what is spoken; `http1` and `http2` do.
+Guards against a peer that does not read (`drained`, the write marks), says more than others (`incoming`), does not ask
+(``keep_alive_seconds``), or does not leave (`close` cuts after a while). Does not know what is spoken; `http1` and
+`http2` do.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Coroutine
+from typing import Any, cast
 
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H2ProtocolAssumedError
@@ -19,55 +20,36 @@ from hypercorn.protocol.h11 import H2ProtocolAssumedError
 from tailrace.server.context import CONTEXT
 from tailrace.server.http1 import Http1
 from tailrace.server.http2 import Http2
-from tailrace.server.settings import CLOSE_SECONDS, LINGER_SECONDS, READ_BYTES
+from tailrace.server.incoming import Incoming
+from tailrace.server.keeper import Keeper
+from tailrace.server.settings import CLOSE_SECONDS, LINGER_SECONDS
 from tailrace.server.waiters import Waiters
 from tailrace.wire import HIGH_WATER_BYTES
-
-if TYPE_CHECKING:
-    from hypercorn.config import Config
-    from starlette.types import ASGIApp
 
 logger = logging.getLogger(__name__)
 
 
 class Connection(asyncio.Protocol):
-    """One peer, from accept to the end of its last application.
-
-    ``keep_alive_seconds`` is how long it may be without a request; ``on_made`` and ``on_gone`` are the listener's book.
-    """
+    """One peer, from accept to the end of its last application."""
 
     __slots__ = (
-        "_app", "_applications", "_begun", "_closing", "_config", "_drainers", "_idle", "_incoming",
-        "_keep_alive_seconds", "_leaving", "_loop", "_lost", "_on_gone", "_on_made", "_parting", "_protocol", "_reader",
-        "_timer", "_transport", "draining", "paused", "task",
+        "_applications", "_begun", "_drainers", "_idle", "_incoming", "_keeper", "_leaving", "_loop", "_lost",
+        "_parting", "_protocol", "_timer", "_transport", "draining", "paused", "task",
     )  # fmt: skip
 
     task: asyncio.Task[None]
     _protocol: Http1 | Http2
     _transport: asyncio.Transport
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        config: Config,
-        keep_alive_seconds: float,
-        on_made: Callable[[Connection], None],
-        on_gone: Callable[[Connection], None],
-    ) -> None:
-        self._app = app
-        self._config = config
-        self._keep_alive_seconds = keep_alive_seconds
-        self._on_made = on_made
-        self._on_gone = on_gone
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
         self._loop = asyncio.get_running_loop()
         self._applications: set[asyncio.Task[None]] = set()
-        self._incoming = bytearray()
-        self._reader = Waiters()
+        self._incoming = Incoming()
         self._drainers = Waiters()
         self._timer: asyncio.TimerHandle | None = None
         self._idle = True
         self._begun = False
-        self._closing = False
         self._leaving = False
         self._lost = False
         self._parting = False
@@ -83,21 +65,20 @@ class Connection(asyncio.Protocol):
         tls = transport.get_extra_info("ssl_object")
         kind = Http2 if tls is not None and tls.selected_alpn_protocol() == "h2" else Http1
         self._protocol = self._speak(kind)
-        self._on_made(self)
+        self._keeper.made(self)
         self.task = self._loop.create_task(self._run())
 
     def data_received(self, data: bytes) -> None:
-        if self._closing:
+        if self._incoming.over:
             return
-        self._incoming += data
-        if len(self._incoming) > READ_BYTES:
+        self._incoming.add(data)
+        if self._incoming.full:
             self._transport.pause_reading()
-        self._reader.wake()
 
     def eof_received(self) -> bool:
         """Keep the transport open, where it can be, until the applications have ended."""
-        already_closing, self._closing = self._closing, True
-        self._reader.wake()
+        already_closing = self._incoming.over
+        self._incoming.end()
         return not already_closing and self._transport.can_write_eof()  # TLS cannot be half open
 
     def pause_writing(self) -> None:
@@ -111,10 +92,10 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        self._lost = self._closing = True
+        self._lost = True
         self.paused = False
         self._stop_timer()
-        self._reader.wake()
+        self._incoming.end()
         self._drainers.wake()
 
     # What protocols and wires ask: `tailrace.server.wires.Carrier`.
@@ -131,11 +112,11 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def close(self, *, linger: bool) -> None:
-        self._closing = True
         self._incoming.clear()
-        self._reader.wake()
+        self._incoming.end()
         if self._parting or self._transport.is_closing():
             return
+        self._go_on_reading()  # lest what is still on its way become a reset, see `LINGER_SECONDS`
         self._parting = True
         self._stop_timer()
         if linger and self._transport.can_write_eof():
@@ -147,13 +128,21 @@ class Connection(asyncio.Protocol):
 
     def set_idle(self, idle: bool) -> None:
         self._idle = idle
-        if self._closing:
+        self._keeper.rests(self, resting=idle and not self._incoming.over)
+        if self._incoming.over:
             return
         self._stop_timer()
         if idle and self._leaving:
             self._part()
         elif idle:
-            self._timer = self._loop.call_later(self._keep_alive_seconds, self._part)
+            self._timer = self._loop.call_later(self._keeper.patience.keep_alive_seconds, self._wait_no_longer)
+
+    @property
+    def request_seconds(self) -> float:
+        return self._keeper.patience.request_seconds
+
+    def note_limit(self, limit: str) -> None:
+        self._keeper.note_limit(limit)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         application = self._loop.create_task(coroutine)
@@ -171,7 +160,7 @@ class Connection(asyncio.Protocol):
     def leave(self) -> None:
         """Close now if idle, else as soon as it is."""
         self._leaving = True
-        if self._begun and self._idle and not self._closing:
+        if self._begun and self._idle and not self._incoming.over:
             self._part()
 
     def cancel(self) -> None:
@@ -185,7 +174,7 @@ class Connection(asyncio.Protocol):
     def _speak(self, kind: type[Http1 | Http2]) -> Http1 | Http2:
         info = self._transport.get_extra_info
         return kind(
-            self, self._app, self._config, CONTEXT, None, {}, info("ssl_object") is not None,
+            self, self._keeper.app, self._keeper.config, CONTEXT, None, {}, info("ssl_object") is not None,
             _address(info("peername")), _address(info("sockname")), self._send,
         )  # fmt: skip
 
@@ -212,7 +201,7 @@ class Connection(asyncio.Protocol):
             try:
                 await self._end()
             finally:
-                self._on_gone(self)
+                self._keeper.gone(self)
 
     async def _begin(self) -> None:
         await self._protocol.initiate()
@@ -221,14 +210,15 @@ class Connection(asyncio.Protocol):
             self._protocol.announce()
 
     async def _read(self) -> bytes:
-        """Give what has arrived, nothing at the end."""
-        while not (self._incoming or self._closing):
-            await self._reader.wait()
-        data = bytes(self._incoming)
-        self._incoming.clear()
-        if len(data) > READ_BYTES and not self._transport.is_closing():
-            self._transport.resume_reading()
+        """Give some of what has arrived, nothing at the end."""
+        data = await self._incoming.take()
+        if not (self._incoming.full or self._transport.is_closing()):
+            self._go_on_reading()
         return data
+
+    def _go_on_reading(self) -> None:
+        if not self._transport.is_reading():
+            self._transport.resume_reading()
 
     async def _handle(self, data: bytes) -> None:
         try:
@@ -246,8 +236,12 @@ class Connection(asyncio.Protocol):
         finally:
             self.close(linger=False)
         while not self._lost:
-            await self._reader.wait()
+            await self._drainers.wait()
         self._stop_timer()
+
+    def _wait_no_longer(self) -> None:
+        self.note_limit("idle_timeout")
+        self._part()
 
     def _part(self) -> None:
         self._protocol.farewell()

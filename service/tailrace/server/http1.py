@@ -2,8 +2,9 @@
 
 Mended here: a request sent while another is being answered parks the reading task for ever, so that nobody notices the
 client leave (the answer is ended and the connection closed; RFC 9112 section 9.3.2 lets the client ask again); an
-``Upgrade: h2c`` is taken up (RFC 9113 dropped it, and it would bypass what is mended here); responses during the drain
-keep the connection. HTTP/2 by prior knowledge is noticed here and handed back to `connection`.
+``Upgrade: h2c`` is taken up (RFC 9113 dropped it, and it would bypass what is mended here); heads that `heads` refuses
+reach an application; responses during the drain keep the connection. HTTP/2 by prior knowledge is noticed here and
+handed back to `connection`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H2ProtocolAssumedError, H11Protocol, H11WSConnection
 
 from tailrace.encoding import Framing
+from tailrace.server import handshake
+from tailrace.server.heads import TOO_LARGE, refuse_http1
 from tailrace.server.inbox import Inbox
-from tailrace.server.streams import HttpStream, WebSocketStream
+from tailrace.server.streams import HttpStream
+from tailrace.server.websocket import WebSocketStream
 from tailrace.server.wires import DirectWire
 
 if TYPE_CHECKING:
@@ -40,8 +44,14 @@ class Http1(H11Protocol):
 
     async def handle(self, event: Event) -> None:
         """Take what the peer sent, or learn that it has gone. Raises `H2ProtocolAssumedError` if it speaks HTTP/2."""
-        if not (self._refusing and isinstance(event, RawData)):
-            await super().handle(event)
+        if isinstance(event, RawData):
+            if self._refusing:
+                return
+            if status := self._refused(event.data):
+                await self._send_error_response(status)
+                await self.send(Closed())
+                return
+        await super().handle(event)
 
     async def stream_send(self, event: StreamEvent) -> None:
         """Send what a stream has to say."""
@@ -54,7 +64,7 @@ class Http1(H11Protocol):
     def paused(self) -> None:
         """The transport holds more than its mark."""
         if self.stream is not None:
-            self.stream.wire.writable = False
+            self.stream.wire.pause()
 
     def resumed(self) -> None:
         """The transport takes bytes again."""
@@ -67,6 +77,12 @@ class Http1(H11Protocol):
     def farewell(self) -> None:
         """Last word on an idle connection: HTTP/1.1 has none."""
 
+    def _refused(self, data: bytes) -> int | None:
+        """Look at a head as it arrives, before h11 has taken it apart; give the status that it is refused with."""
+        if self.connection.their_state is not h11.IDLE:
+            return None
+        return refuse_http1(self.connection.trailing_data[0] + data)
+
     async def _handle_events(self) -> None:
         while True:
             if self.connection.they_are_waiting_for_100_continue:
@@ -74,6 +90,8 @@ class Http1(H11Protocol):
             try:
                 event = self.connection.next_event()
             except h11.RemoteProtocolError as error:
+                if error.error_status_hint == TOO_LARGE:
+                    self._carrier.note_limit("head_too_large")
                 if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
                     await self._send_error_response(error.error_status_hint)
                 await self.send(Closed())
@@ -82,6 +100,7 @@ class Http1(H11Protocol):
                 self._refuse_more()
                 return
             if isinstance(event, h11.ConnectionClosed) or event is h11.NEED_DATA:
+                self._expect_body()
                 return
             await self._take(event)
 
@@ -99,6 +118,10 @@ class Http1(H11Protocol):
         elif isinstance(event, Data):
             await self.stream.handle(event)
 
+    def _expect_body(self) -> None:
+        if isinstance(self.stream, HttpStream) and self.connection.their_state is h11.SEND_BODY:
+            self.stream.expect_body(self._carrier.request_seconds)
+
     def _refuse_more(self) -> None:
         """End the answer under way, politely: its application hears that the client has gone, and may say its last."""
         self._refusing = True
@@ -112,7 +135,8 @@ class Http1(H11Protocol):
 
     async def _create_stream(self, request: h11.Request) -> None:
         method = request.method.decode("ascii").upper()
-        websocket = method == "GET" and _asks_for_websocket(request)
+        headers, version = list(request.headers), request.http_version.decode()
+        websocket = handshake.is_meant(method, version, headers)
         inbox = Inbox()
         wire = DirectWire(inbox, Framing.FRAMES if websocket else Framing.CHUNKS, self._carrier)
         app, config, context, task_group, _, ssl, client, server, _ = self._arguments
@@ -125,8 +149,8 @@ class Http1(H11Protocol):
         await self.stream.handle(
             Request(
                 stream_id=STREAM_ID,
-                headers=list(request.headers),
-                http_version=request.http_version.decode(),
+                headers=headers,
+                http_version=version,
                 method=method,
                 raw_path=request.target,
                 state=self.connection_state,
@@ -139,13 +163,3 @@ class Http1(H11Protocol):
             await self.send(Closed())
         else:
             await super()._maybe_recycle()
-
-
-def _asks_for_websocket(request: h11.Request) -> bool:
-    upgrade = connection = b""
-    for name, value in request.headers:
-        if name == b"upgrade":
-            upgrade = value.strip().lower()
-        elif name == b"connection":
-            connection += b"," + value.lower()
-    return upgrade == b"websocket" and b"upgrade" in (token.strip() for token in connection.split(b","))

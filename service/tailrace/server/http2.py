@@ -1,13 +1,14 @@
 """HTTP/2 on one connection: Hypercorn's `H2Protocol` with our streams, our way of sending, and without its traps.
 
-Receiving gives the connection's window back at once, and a stream's when its application has read: so one that does not
-read holds up nobody else. Sending is `sending`'s. Mended here: DATA for a stream that is gone, a path that is not
-ASCII, and a CONNECT that is no WebSocket kill the connection; a stream whose application failed or returned early is
-never reset; the limit of requests freezes live streams.
+Sending is `sending`'s, windows are `windows`', floods are `guard`'s, bad requests are `heads`'. Mended here: DATA for a
+stream that is gone, a path that is not ASCII, and a CONNECT that is no WebSocket kill the connection; a stream whose
+application failed or returned early is never reset; the limit of requests freezes live streams; what we remember of our
+own heads is as large as the peer likes.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -16,25 +17,30 @@ from typing import TYPE_CHECKING, Any
 import h2.events
 from h2.connection import ConnectionState
 from h2.errors import ErrorCodes
-from h2.exceptions import ProtocolError, StreamClosedError
+from h2.exceptions import DenialOfServiceError, ProtocolError, StreamClosedError, TooManyStreamsError
 from h2.settings import SettingCodes
 from hypercorn.events import Closed, RawData
 from hypercorn.protocol.events import Body, Data, EndBody, EndData, Request, Response, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.protocol.http_stream import ASGIHTTPState
+from hypercorn.protocol.ws_stream import ASGIWebsocketState
 from hypercorn.utils import filter_pseudo_headers
 
+from tailrace.server.guard import Flood, Guard, bound_header_table
+from tailrace.server.heads import TOO_LARGE, refuse_http2
 from tailrace.server.inbox import Inbox
-from tailrace.server.sending import Sender
-from tailrace.server.streams import HttpStream, WebSocketStream
+from tailrace.server.parting import Parting
+from tailrace.server.sending import EVERYBODY, Sender
+from tailrace.server.settings import MAX_HEAD_BYTES, MAX_UNREAD_MESSAGES
+from tailrace.server.streams import HttpStream
+from tailrace.server.websocket import WebSocketStream
+from tailrace.server.windows import Windows
 
 if TYPE_CHECKING:
     from hypercorn.events import Event
 
     from tailrace.server.wires import Carrier
-
-WINDOW_STEP = 16 * 1024
-"""Windows are opened in steps of this, not for every byte: a quarter of the initial window (RFC 9113 section 6.9.2)."""
 
 GOING_AWAY = b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + (2**31 - 1).to_bytes(4, "big") + b"\x00\x00\x00\x00"
 """GOAWAY, NO_ERROR, every stream still welcome: "ask elsewhere next time" (RFC 9113 section 6.8). Written raw, because
@@ -50,8 +56,11 @@ class Http2(H2Protocol):
         super().__init__(*arguments)
         self._arguments = arguments
         self._carrier = carrier
+        self.connection.decoder.max_header_list_size = 2 * MAX_HEAD_BYTES
         self._sender = Sender(self.connection, carrier, self._tell_idle)
-        self._unacknowledged = 0
+        self._parting = Parting(self.connection, self._sender)
+        self._guard = Guard(asyncio.get_running_loop().time)
+        self._windows = Windows(self.connection, self._sender.write_out)
 
     # What `connection` asks.
 
@@ -67,12 +76,11 @@ class Http2(H2Protocol):
             await self._gone()
         elif isinstance(event, RawData):
             try:
-                events = self.connection.receive_data(event.data)
-            except ProtocolError:
-                await self._flush()
-                await self.send(Closed())
-            else:
-                await self._handle_events(events)
+                await self._receive(event.data)
+            except Flood as flood:
+                self._carrier.note_limit(flood.limit)
+                self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM, flood.limit.encode())
+                await self._end()
 
     def paused(self) -> None:
         """The transport holds more than its mark: nothing is taken from the streams' buffers, which then fill."""
@@ -129,29 +137,32 @@ class Http2(H2Protocol):
 
     # Receiving.
 
+    async def _receive(self, data: bytes) -> None:
+        self._guard.look(data, self.connection.outbound_flow_control_window)
+        try:
+            events = self.connection.receive_data(data)
+        except ProtocolError as error:  # answered by h2 with GOAWAY
+            if limit := _LIMITS.get(type(error)):
+                self._carrier.note_limit(limit)
+            await self._end()
+        else:
+            await self._handle_events(events)
+
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
         for event in events:
             if handler := _HANDLERS.get(type(event)):
                 await handler(self, event)
-        if self._unacknowledged >= WINDOW_STEP:
-            with suppress(ProtocolError):  # the last of the events may have been the end
-                self.connection.increment_flow_control_window(self._unacknowledged)
-            self._unacknowledged = 0
+        self._windows.open_connection()
         await self._flush()
 
     async def _request(self, event: h2.events.RequestReceived) -> None:
         assert event.stream_id is not None  # noqa: S101  # h2 types it optional; it always sets it
         headers = list(event.headers or ())
-        pseudo = {name: value for name, value in headers if name.startswith(b":")}
-        method, path = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
-        websocket = method == b"CONNECT"
-        bad = not (path and path.isascii() and method.isascii()) or (
-            websocket and pseudo.get(b":protocol") != b"websocket"
-        )
-        if bad:
-            self._refuse(event.stream_id, whole=event.stream_ended is not None)
+        if status := refuse_http2(headers):
+            self._refuse(event.stream_id, status, whole=event.stream_ended is not None)
             return
-        stream = self._open(event.stream_id, websocket=websocket)
+        method, path = (dict(headers)[name] for name in (b":method", b":path"))
+        stream = self._open(event.stream_id, websocket=method == b"CONNECT")
         self._carrier.set_idle(False)
         await stream.handle(
             Request(
@@ -163,15 +174,20 @@ class Http2(H2Protocol):
                 state=self.connection_state,
             )
         )
+        if isinstance(stream, HttpStream) and event.stream_ended is None:
+            stream.expect_body(self._carrier.request_seconds)
 
-    def _refuse(self, stream_id: int, *, whole: bool) -> None:
+    def _refuse(self, stream_id: int, status: int, *, whole: bool) -> None:
+        if status == TOO_LARGE:
+            self._carrier.note_limit("head_too_large")
+        head = [(b":status", b"%d" % status), (b"content-length", b"0")]
         with suppress(ProtocolError):  # it may have been reset in the same breath
-            self.connection.send_headers(stream_id, [(b":status", b"400"), (b"content-length", b"0")], end_stream=True)
+            self.connection.send_headers(stream_id, head, end_stream=True)
             if not whole:
                 self.connection.reset_stream(stream_id, ErrorCodes.NO_ERROR)
 
     def _open(self, stream_id: int, *, websocket: bool) -> HttpStream | WebSocketStream:
-        inbox = Inbox(partial(self._acknowledge, stream_id))
+        inbox = Inbox(partial(self._read_empty, stream_id))
         wire = self._sender.open(stream_id, inbox, websocket=websocket)
         app, config, context, task_group, _, ssl, client, server, _ = self._arguments
         arguments = (app, config, context, task_group, ssl, client, server, self.stream_send, stream_id)
@@ -181,40 +197,53 @@ class Http2(H2Protocol):
 
     async def _data(self, event: h2.events.DataReceived) -> None:
         size = event.flow_controlled_length or 0
-        self._unacknowledged += size
+        self._windows.used(size)
         stream = self.streams.get(event.stream_id or 0)
-        if stream is not None:  # else it has gone: a client's answer to our close, the rest of a refused body
-            stream.unacknowledged += size
-            await stream.handle(Body(stream_id=stream.stream_id, data=event.data or b""))
-            self._acknowledge(stream.stream_id)
-
-    def _acknowledge(self, stream_id: int) -> None:
-        """Give the stream's window back, if its application has read everything there was."""
-        stream = self.streams.get(stream_id)
-        if stream is None or len(stream.inbox) or stream.unacknowledged < WINDOW_STEP:
+        if stream is None:  # it has gone: a client's answer to our close, the rest of a refused body
             return
-        with suppress(ProtocolError, KeyError):  # it may have ended meanwhile; h2 forgets such streams
-            self.connection.increment_flow_control_window(stream.unacknowledged, stream_id)
-        stream.unacknowledged = 0
-        self._sender.write_out()
+        if len(stream.inbox) >= MAX_UNREAD_MESSAGES:
+            self._carrier.note_limit("unread_messages")
+            self._sender.reset(stream.stream_id, ErrorCodes.ENHANCE_YOUR_CALM)
+            await self._ended(stream.stream_id)
+            return
+        stream.unacknowledged += size
+        if event.data:
+            await stream.handle(Body(stream_id=stream.stream_id, data=event.data))
+        self._windows.open_stream(stream)
+
+    def _read_empty(self, stream_id: int) -> None:
+        """An application has read everything there was."""
+        if stream := self.streams.get(stream_id):
+            self._windows.open_stream(stream)
 
     async def _request_ended(self, event: h2.events.StreamEnded) -> None:
         stream_id = event.stream_id or 0
         if buffer := self._sender.find(stream_id):
             buffer.answers_request = False
-        if stream_id in self.streams:
-            await self.streams[stream_id].handle(EndBody(stream_id=stream_id))
+        if stream := self.streams.get(stream_id):
+            await stream.handle(EndBody(stream_id=stream_id))
 
     async def _stream_reset(self, event: h2.events.StreamReset) -> None:
-        self._sender.forget(event.stream_id or 0)
-        await self._close_stream(event.stream_id or 0)
+        """Take note that the peer has reset a stream, or that h2 had to, because of what the peer did on it."""
+        stream_id = event.stream_id or 0
+        stream = self.streams.get(stream_id)
+        self._sender.forget(stream_id)
+        await self._close_stream(stream_id)
         self._tell_idle()
+        if stream is not None and stream.state in _UNANSWERED:
+            self._guard.charge("rapid_reset")
 
-    async def _window_opened(self, event: h2.events.WindowUpdated | h2.events.RemoteSettingsChanged) -> None:
-        if isinstance(event, h2.events.WindowUpdated):
-            self._sender.window_opened(event.stream_id or 0)
-        elif SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
-            self._sender.window_opened(0)
+    async def _window_opened(self, event: h2.events.WindowUpdated) -> None:
+        stream_id = event.stream_id or EVERYBODY
+        if stream_id == EVERYBODY:
+            self._guard.opened(event.delta or 0)
+        self._sender.window_opened(stream_id)
+
+    async def _settings_changed(self, event: h2.events.RemoteSettingsChanged) -> None:
+        if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
+            self._sender.window_opened(EVERYBODY)
+        if SettingCodes.HEADER_TABLE_SIZE in event.changed_settings:
+            bound_header_table(self.connection)
 
     async def _peer_leaves(self, _: h2.events.ConnectionTerminated) -> None:
         await self.send(Closed())
@@ -226,12 +255,20 @@ class Http2(H2Protocol):
         buffer = self._sender.find(stream_id)
         if buffer is not None and not buffer.complete:
             self._sender.reset(stream_id, ErrorCodes.INTERNAL_ERROR)
+        elif isinstance(self.streams.get(stream_id), WebSocketStream):
+            self._parting.begin(stream_id)
         await self._close_stream(stream_id)
         self._tell_idle()
+
+    async def _end(self) -> None:
+        """Let out the last frames, and close."""
+        await self._flush()
+        await self.send(Closed())
 
     async def _gone(self) -> None:
         self.closed = True
         self._sender.gone()
+        self._parting.gone()
         for stream_id in list(self.streams):
             await self._close_stream(stream_id)
 
@@ -242,6 +279,11 @@ _HANDLERS: dict[type[h2.events.Event], Callable[[Http2, Any], Awaitable[None]]] 
     h2.events.StreamEnded: Http2._request_ended,  # noqa: SLF001
     h2.events.StreamReset: Http2._stream_reset,  # noqa: SLF001
     h2.events.WindowUpdated: Http2._window_opened,  # noqa: SLF001
-    h2.events.RemoteSettingsChanged: Http2._window_opened,  # noqa: SLF001
+    h2.events.RemoteSettingsChanged: Http2._settings_changed,  # noqa: SLF001
     h2.events.ConnectionTerminated: Http2._peer_leaves,  # noqa: SLF001
 }
+
+_LIMITS = {DenialOfServiceError: "head_too_large", TooManyStreamsError: "streams"}
+"""The limits that h2 keeps, by the error that it raises."""
+
+_UNANSWERED = {ASGIHTTPState.REQUEST, ASGIWebsocketState.HANDSHAKE}

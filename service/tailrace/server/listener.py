@@ -2,6 +2,10 @@
 
 Binds by itself, so that socket options are set before anybody connects and a port in use is one plain sentence. Knows
 connections only to count them, to let them go, and to cut those that do not. `run` decides when.
+
+There is a bound on connections. Whoever comes above it takes the place of the one that has been without a request for
+longest; where all have one, it is closed at once. No answer is given: one would have to be made after a handshake that
+costs more than the answer, and a native EventSource gives up for good on a 503, but comes back after a cut.
 """
 
 from __future__ import annotations
@@ -9,24 +13,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tailrace.errors import ConfigurationError
+from tailrace.log import Seldom
 from tailrace.server.connection import Connection
+from tailrace.server.door import Door
 from tailrace.server.settings import (
     BACKLOG,
     CLOSE_SECONDS,
+    MAX_SOCKETS,
     SEND_BUFFER_BYTES,
-    TLS_HANDSHAKE_SECONDS,
     TLS_SHUTDOWN_SECONDS,
     USER_TIMEOUT_MS,
+    Patience,
     hypercorn_config,
     tls_context,
 )
 
 if TYPE_CHECKING:
+    import ssl
     from pathlib import Path
 
     from starlette.types import ASGIApp
@@ -36,42 +45,51 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One listener and the ASGI application behind it; with both files it speaks TLS. Port 0 is any free port."""
+    """One listener and the ASGI application behind it; with both files it speaks TLS. Port 0 is any free port.
+
+    ``max_sockets`` is how many connections it has at once, handshakes included.
+    """
 
     app: ASGIApp
     host: str
     port: int
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
+    max_sockets: int = MAX_SOCKETS
 
 
 class Listener:
-    """A site that listens; lives from `open` to `close` and until its last connection has gone."""
+    """A site that listens; lives from `open` to `close` and until its last connection has gone.
 
-    def __init__(self, site: Site, keep_alive_seconds: float) -> None:
+    ``on_limit`` is told of each limit that a peer comes to, by its name in the metrics.
+    """
+
+    def __init__(self, site: Site, patience: Patience, on_limit: Callable[[str], None]) -> None:
+        self.app = site.app
+        self.config = hypercorn_config()
+        self.patience = patience
+        self.max_sockets = site.max_sockets
         self._site = site
-        self._keep_alive_seconds = keep_alive_seconds
-        self._config = hypercorn_config()
+        self._on_limit = on_limit
+        self._seldom = Seldom(logger)
         self._connections: set[Connection] = set()
-        self._server: asyncio.Server | None = None
+        self._resting: dict[Connection, None] = {}
+        self._entering: set[Connection] = set()
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._door: Door | None = None
+        self._tls: ssl.SSLContext | None = None
         self._draining = False
         self._closing = False
 
     async def open(self) -> tuple[str, int]:
         """Listen; gives the bound host and port. Raises `ConfigurationError` in plain words if that cannot be."""
         site = self._site
-        tls = None
         if site.tls_cert_file is not None and site.tls_key_file is not None:
-            tls = tls_context(site.tls_cert_file, site.tls_key_file)
+            self._tls = tls_context(site.tls_cert_file, site.tls_key_file)
         listening = bind(site.host, site.port)
-        self._server = await asyncio.get_running_loop().create_server(
-            self._connection,
-            sock=listening,
-            backlog=BACKLOG,
-            ssl=tls,
-            ssl_handshake_timeout=TLS_HANDSHAKE_SECONDS if tls else None,
-            ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS if tls else None,
-        )
+        self._door = Door(listening, self._enter, self._lack)
+        listening.listen(BACKLOG)
+        self._door.open()
         host, port = listening.getsockname()[:2]
         return host, port
 
@@ -84,9 +102,12 @@ class Listener:
     async def close(self, grace_seconds: float) -> None:
         """Stop listening; idle connections close now, the others get ``grace_seconds`` and are then cut."""
         self._closing = True
-        if self._server is not None:
-            # Not followed by wait_closed(): from Python 3.12 on it waits for connections, too.
-            self._server.close()
+        if self._door is not None:
+            self._door.close()
+        await asyncio.sleep(0)  # cancelled before it has begun, a handshake would leave its socket open
+        for handshake in self._handshakes:
+            handshake.cancel()
+        await asyncio.gather(*self._handshakes, return_exceptions=True)
         for connection in list(self._connections):
             connection.leave()
         await self._gone(grace_seconds)
@@ -104,15 +125,72 @@ class Listener:
                 while self._connections:
                     await asyncio.wait({connection.task for connection in self._connections})
 
-    def _connection(self) -> Connection:
-        return Connection(self._site.app, self._config, self._keep_alive_seconds, self._made, self._connections.discard)
+    # What connections say: `tailrace.server.keeper.Keeper`.
 
-    def _made(self, connection: Connection) -> None:
+    def made(self, connection: Connection) -> None:
+        self._entering.discard(connection)
         self._connections.add(connection)
         if self._draining:
             connection.announce()
         if self._closing:  # accepted before, made only now
             connection.leave()
+
+    def gone(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._resting.pop(connection, None)
+
+    def rests(self, connection: Connection, *, resting: bool) -> None:
+        self._resting.pop(connection, None)
+        if resting:
+            self._resting[connection] = None
+
+    def note_limit(self, limit: str) -> None:
+        self._on_limit(limit)
+        if limit != "idle_timeout":
+            self._seldom.log(logging.INFO, limit, "a client came to a limit of the server: %s", limit)
+
+    # Coming in.
+
+    def _enter(self, sock: socket.socket) -> None:
+        if len(self._entering) + len(self._connections) >= self.max_sockets:
+            self.note_limit("sockets")
+            if not self._make_room():
+                sock.close()
+                return
+        connection = Connection(self)
+        self._entering.add(connection)
+        handshake = asyncio.get_running_loop().create_task(self._shake_hands(connection, sock))
+        self._handshakes.add(handshake)
+        handshake.add_done_callback(self._handshakes.discard)
+
+    async def _shake_hands(self, connection: Connection, sock: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: connection,
+                sock,
+                ssl=self._tls,
+                ssl_handshake_timeout=self.patience.tls_handshake_seconds if self._tls else None,
+                ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS if self._tls else None,
+            )
+        except ConnectionAbortedError:
+            self.note_limit("tls_handshake_timeout")
+        except OSError:
+            pass  # the peer speaks no TLS, or has gone
+        finally:
+            self._entering.discard(connection)
+
+    def _make_room(self) -> bool:
+        """Cut who has been without a request for longest; whether there is one."""
+        for connection in self._resting:
+            del self._resting[connection]
+            connection.abort()
+            return True
+        return False
+
+    def _lack(self, trouble: OSError) -> None:
+        self._on_limit("sockets")
+        self._seldom.log(logging.WARNING, "no_socket", "cannot take another connection: %s", trouble.strerror)
+        self._make_room()
 
 
 def bind(host: str, port: int) -> socket.socket:

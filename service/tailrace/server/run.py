@@ -15,14 +15,13 @@ import gc
 import logging
 import os
 import signal
-import ssl
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any
 
+from tailrace.server import descriptors
 from tailrace.server.listener import Listener, Site
-from tailrace.server.settings import KEEP_ALIVE_SECONDS, check_hypercorn
+from tailrace.server.settings import SPARE_FILES, Patience, check_hypercorn
 
 _new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 with suppress(ImportError):  # where it does not exist: slower, otherwise the same
@@ -37,14 +36,20 @@ GC_THRESHOLDS = (100_000, 50, 50)
 Measured at 10 000 events a second, a delivery's 99th percentile: 60 ms with Python's own thresholds, 14 ms with these.
 Cycles of connections that have gone are still collected, only later."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+PATIENCE = Patience()
+
+
+def _uncounted(limit: str) -> None:
+    """Stand in where nobody counts."""
 
 
 class Server:
     """Listens on ``sites`` in order and closes them in order, so put the admin site last.
 
     ``drain`` is awaited once, when the end has begun: it should end every stream. ``grace_seconds`` is what connections
-    of a site may take after it, ``keep_alive_seconds`` what one may be without a request. Serves once; make another to
-    serve again. Raises `ConfigurationError` where the installed Hypercorn is not the one this package knows.
+    of a site may take after it. ``on_limit`` is told of each limit that a peer comes to, by its name in the metrics.
+    Serves once; make another to serve again. Raises `ConfigurationError` where the installed Hypercorn is not the one
+    this package knows.
     """
 
     def __init__(
@@ -53,10 +58,11 @@ class Server:
         *,
         drain: Callable[[], Awaitable[None]],
         grace_seconds: float = 5.0,
-        keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
+        patience: Patience = PATIENCE,
+        on_limit: Callable[[str], None] = _uncounted,
     ) -> None:
         check_hypercorn()
-        self._listeners = [Listener(site, keep_alive_seconds) for site in sites]
+        self._listeners = [Listener(site, patience, on_limit) for site in sites]
         self._drain = drain
         self._grace_seconds = grace_seconds
         self._stopping = asyncio.Event()
@@ -74,6 +80,7 @@ class Server:
         """
         own_signals = self._take_signals()
         try:
+            self._fit()
             addresses = [await listener.open() for listener in self._listeners]
             if started is not None:
                 started(addresses)
@@ -84,6 +91,19 @@ class Server:
                 await listener.close(self._grace_seconds)
             for number in own_signals:
                 asyncio.get_running_loop().remove_signal_handler(number)
+
+    def _fit(self) -> None:
+        """Let in no more connections than there are descriptors for: whoever comes above that is cut, Kafka is not."""
+        largest = max(self._listeners, key=lambda listener: listener.max_sockets)
+        missing = descriptors.missing(sum(listener.max_sockets for listener in self._listeners) + SPARE_FILES)
+        if missing:
+            largest.max_sockets = max(1, largest.max_sockets - missing)
+            logger.warning(
+                "only %d connections are let in, %d too few: raise the limit of open files (ulimit -n), or lower "
+                "TAILRACE_MAX_CONNECTIONS",
+                largest.max_sockets,
+                missing,
+            )
 
     async def _announce_and_drain(self) -> None:
         for listener in self._listeners:
@@ -109,18 +129,12 @@ class Server:
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
     """Run ``main`` on a new loop to its end: uvloop's where there is one."""
+    descriptors.raise_limit()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     with asyncio.Runner(loop_factory=_new_loop) as runner:
-        runner.get_loop().set_exception_handler(_on_loop_error)
         runner.run(_awaited(main))
 
 
 async def _awaited(main: Callable[[], Awaitable[None]]) -> None:
     await main()
-
-
-def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    # A peer that speaks no TLS, or hangs up during the handshake, is no error of ours.
-    if not isinstance(context.get("exception"), (ssl.SSLError, ConnectionError)):
-        loop.default_exception_handler(context)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from tailrace.server.inbox import Inbox
     from tailrace.server.wires import Carrier
 
+EVERYBODY = 0
+"""Stands among the streams for all of them, as in WINDOW_UPDATE (RFC 9113 section 6.9)."""
+
 TURN_BYTES = 4 * HIGH_WATER_BYTES
 """Most that one connection sends in one turn of the loop, so that it does not hold up the others."""
 
@@ -103,11 +106,9 @@ class Sender:
             buffer.close()
 
     def window_opened(self, stream_id: int) -> None:
-        """Go on with the stream, or with all of them for 0."""
-        for one in [stream_id] if stream_id else list(self._streams):
-            if self.find(one):
-                self._marked[one] = None
-        self.resume()
+        """Go on with the stream, or with all of them for `EVERYBODY`."""
+        if stream_id == EVERYBODY or stream_id in self._streams:
+            self.wake(stream_id)
 
     def resume(self) -> None:
         """Serve the marked streams in the loop's next turn."""
@@ -137,6 +138,8 @@ class Sender:
     def _send_frame(self, stream_id: int) -> int:
         """Send at most one DATA frame of the stream; gives its size, 0 also when the window is shut."""
         if stream_id not in self._streams:
+            if stream_id == EVERYBODY:
+                self._mark_waiting()
             return 0
         buffer, wire = self._streams[stream_id]
         was_full = buffer.full
@@ -156,6 +159,12 @@ class Sender:
         if was_full and not buffer.full:
             wire.notify()
         return len(data)
+
+    def _mark_waiting(self) -> None:
+        """Mark who has something to say: once a turn, however often the peer opens the connection's window."""
+        for stream_id, (buffer, _) in self._streams.items():
+            if len(buffer) or buffer.complete:
+                self._marked[stream_id] = None
 
     def _ended(self, stream_id: int, buffer: SendBuffer) -> None:
         if buffer.answers_request:

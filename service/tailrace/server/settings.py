@@ -7,6 +7,7 @@ every bound of the server has its name here.
 from __future__ import annotations
 
 import ssl
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,6 +21,22 @@ HYPERCORN = "0.18."
 BACKLOG = 4096
 """Connections the kernel holds for us: a restart brings every client back at once. Linux caps it at ``somaxconn``."""
 
+MAX_SOCKETS = 256
+"""Connections of a site that says nothing else: an operator's own, probes and scrapes."""
+
+SPARE_SOCKETS = 1000
+"""Connections of the clients' site beyond its subscribers: who is on the way in, and who has to be told to come back.
+At 2000 a second, as many as one process admits, that is half a second for each."""
+
+SPARE_FILES = 100
+"""Descriptors for all that is no connection of a client: Kafka, the log, traces, the loop."""
+
+ACCEPTS_PER_TURN = 100
+"""Connections taken in one turn of the loop, some milliseconds of it: a storm of them holds up nobody who is served."""
+
+ACCEPT_PAUSE_SECONDS = 0.1
+"""How long to leave a listening socket alone when the process has no descriptor left: it would stay ready all along."""
+
 SEND_BUFFER_BYTES = 64 * 1024
 """``SO_SNDBUF`` of every connection. Left alone, the kernel holds 4 MB for a client that has stopped reading."""
 
@@ -29,8 +46,18 @@ USER_TIMEOUT_MS = 30_000
 READ_BYTES = 64 * 1024
 """A connection that holds more unread input than this stops reading from its socket."""
 
+TURN_SECONDS = 0.002
+"""How long one connection's input may keep the loop: the same as a turn of delivering. A socket gives up to 256 KiB at
+once, which as the smallest of frames took seconds while nobody else was served."""
+
+SLICE_BYTES = 512
+"""Input that is looked at before the clock is: the smallest requests are 27 bytes over HTTP/2, 19 of them take 5 ms."""
+
 KEEP_ALIVE_SECONDS = 30.0
 """How long a connection may be without a request; it also bounds how long a request's head may take to arrive."""
+
+REQUEST_SECONDS = 30.0
+"""How long the body of a request may take to arrive while its answer has not begun. The same as for a head."""
 
 LINGER_SECONDS = 1.0
 """How long a closing connection still reads, lest a reset overtake our last words (RFC 9112 section 9.6)."""
@@ -39,12 +66,17 @@ CLOSE_SECONDS = 1.0
 """How long a connection that is left politely may take to hand on its last bytes; then it is cut."""
 
 TLS_HANDSHAKE_SECONDS = 10.0
+"""How long a peer may take for it: some round trips, and a phone that wakes up."""
 
 TLS_SHUTDOWN_SECONDS = 1.0
 """How long to wait for a peer's close_notify; asyncio's 30 s would hold the exit."""
 
 INBOX_MESSAGES = 10
 """Messages that an application may leave unread before an HTTP/1.1 connection stops reading."""
+
+MAX_UNREAD_MESSAGES = 1000
+"""The same over HTTP/2, where the stream is reset above it: a window of 64 KiB, filled byte by byte, would be 65 535
+messages of 400 bytes each. An application that reads never has more than one turn's input before it."""
 
 MAX_STREAMS = 900
 """Streams a client may have open on one HTTP/2 connection. 100, Hypercorn's default, hangs a page's 101st EventSource
@@ -53,10 +85,75 @@ without a word; each open stream may hold one receive window of 64 KiB that its 
 MAX_MESSAGE_BYTES = 64 * 1024
 """The largest WebSocket message: a client sends tokens and acknowledgements. Hypercorn's 16 MiB is an invitation."""
 
+FRAMES_AT_ONCE = 128
+FRAMES_PER_SECOND = 16.0
+"""WebSocket frames that a client may send: so many at once, which take us a millisecond, and then so many a second. It
+has a token to say, answers a ping now and then, and may cut a message of 64 KiB into pieces of 512 bytes. As many whole
+messages may lie unread over HTTP/2."""
+
 MAX_HEAD_BYTES = 32 * 1024
-"""The largest request head: a token, cookies and an id that names some hundred partitions."""
+"""The largest request head: a token, cookies and an id that names some hundred partitions. Over HTTP/2 up to twice as
+much is still understood, to be answered 431; beyond that the connection ends (RFC 9113 section 10.5.1)."""
+
+MAX_HEADER_TABLE_BYTES = 4096
+"""What the compression of our response heads may remember, whatever the peer allows (RFC 7541 section 4.2): a peer that
+allows 4 GB would have us keep every head ever sent, and search all of them for the next."""
+
+SMALL_BYTES = 64
+"""DATA below this costs more than it brings. Pongs are smaller, and the last bytes of a body, but those come once."""
+
+HEAD_FRAME_BYTES = 1024
+"""What a frame of a head counts at least, so that many small ones are as bad as a large one."""
+
+SENT_BYTES_PER_UPDATE = 16
+"""A client may open windows once for so many bytes that it was sent. The smallest event has three times as many, and a
+careful client opens two windows for it, its stream's and the connection's; one that goes byte by byte, thirty-two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How much of something is no flood: ``burst`` at once, then ``per_second``.
+
+    ``saved`` is how much more may be saved up, where a peer can earn it.
+    """
+
+    burst: int
+    per_second: float
+    saved: int = 0
+
+
+_BY_STREAM = Allowance(4 * MAX_STREAMS, 200)
+"""For what an honest client says for each of its streams: for all of them at once, and more than once; later 200 a
+second, which take half a percent of a core."""
+
+ALLOWANCES = {
+    # Every stream opened and closed at once, twice: a page with 900 EventSources that is reloaded. What was answered
+    # before it was closed does not count, so a proxy whose clients come and go is never meant.
+    "rapid_reset": Allowance(2 * MAX_STREAMS, 100),
+    # RST_STREAM without a stream: each may be reset once.
+    "reset_flood": Allowance(MAX_STREAMS, 100, saved=2 * MAX_STREAMS),
+    # gRPC pings each second, and some libraries ten times while they measure the bandwidth.
+    "ping_flood": Allowance(100, 20),
+    # One or two begin a connection; some widen their windows step by step. Each walks over all streams.
+    "settings_flood": Allowance(100, 1),
+    # Browsers give a priority to each stream, and change it (RFC 9218); unknown types count here, too.
+    "priority_flood": _BY_STREAM,
+    "window_update_flood": _BY_STREAM,
+    # The pongs of 900 WebSockets after one heartbeat.
+    "empty_frame_flood": _BY_STREAM,
+}
+"""What is counted, by the name it has in the metrics, and how much of it there may be on one connection."""
 
 NEVER = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the server waits for peers that are slow, or say nothing."""
+
+    keep_alive_seconds: float = KEEP_ALIVE_SECONDS
+    request_seconds: float = REQUEST_SECONDS
+    tls_handshake_seconds: float = TLS_HANDSHAKE_SECONDS
 
 
 def hypercorn_config() -> Config:

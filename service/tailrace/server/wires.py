@@ -33,6 +33,10 @@ class Carrier(Protocol):
     draining: bool
     """Whether the service is on its way out: the peer should reconnect elsewhere."""
 
+    @property
+    def request_seconds(self) -> float:
+        """How long a request may take to arrive whole."""
+
     def write(self, data: bytes) -> None:
         """Hand ``data`` to the transport at once; dropped when the connection has gone."""
 
@@ -47,6 +51,9 @@ class Carrier(Protocol):
 
     def set_idle(self, idle: bool) -> None:
         """Say whether any request is under way."""
+
+    def note_limit(self, limit: str) -> None:
+        """Count that the peer came to a limit, by its name in the metrics."""
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run an application; the connection awaits it before it ends."""
@@ -69,20 +76,25 @@ def _nothing() -> None:
 class ServerWire(ABC):
     """What the two have in common; ``inbox`` is where the application behind it receives."""
 
-    __slots__ = ("_alive", "_inbox", "framing", "on_writable", "writable")
+    __slots__ = ("_alive", "_inbox", "framing", "heard", "on_writable")
 
-    def __init__(self, inbox: Inbox, framing: Framing, *, writable: bool) -> None:
+    def __init__(self, inbox: Inbox, framing: Framing) -> None:
         self._inbox = inbox
         self._alive = True
         self.framing = framing
+        self.heard = False
+        """Set by the stream when its peer has sent anything."""
         self.on_writable: Callable[[], None] = _nothing
-        self.writable = writable
-        """As in `tailrace.wire.Wire`; set where it changes, because it is read twice for every event."""
 
     def end(self) -> None:
         """Take no byte from now on: the stream has closed, or is about to say its last word."""
-        self._alive = self.writable = False
+        self._alive = False
         self.on_writable = _nothing  # the reader behind it may go
+
+    @property
+    @abstractmethod
+    def writable(self) -> bool:
+        """As in `tailrace.wire.Wire`."""
 
     @abstractmethod
     def write(self, data: bytes) -> None:
@@ -103,13 +115,19 @@ class ServerWire(ABC):
         else:
             self._inbox.close({"type": "http.disconnect"})
 
+    def was_heard(self) -> bool:
+        heard, self.heard = self.heard, False
+        return heard
+
     async def serve(self, receive: Receive, on_message: Callable[[Message], None]) -> None:
         while not is_disconnect(message := await receive()):
             on_message(message)
 
+    def pause(self) -> None:  # noqa: B027  a stream of HTTP/2 has a buffer, and a mark, of its own
+        """The connection holds more than its mark."""
+
     def notify(self) -> None:
-        """Be writable again and say so; whoever fails on hearing it loses this wire, not the connection of others."""
-        self.writable = self._alive
+        """Call ``on_writable``; whoever fails there loses this wire, not the connection of others."""
         try:
             self.on_writable()
         except Exception:
@@ -120,11 +138,25 @@ class ServerWire(ABC):
 class DirectWire(ServerWire):
     """A wire onto the transport of an HTTP/1.1 connection."""
 
-    __slots__ = ("_carrier",)
+    __slots__ = ("_carrier", "writable")
+
+    writable: bool
 
     def __init__(self, inbox: Inbox, framing: Framing, carrier: Carrier) -> None:
-        super().__init__(inbox, framing, writable=not carrier.paused)
+        super().__init__(inbox, framing)
         self._carrier = carrier
+        self.writable = not carrier.paused  # set where it changes, because it is read twice for every event
+
+    def end(self) -> None:
+        super().end()
+        self.writable = False
+
+    def pause(self) -> None:
+        self.writable = False
+
+    def notify(self) -> None:
+        self.writable = self._alive
+        super().notify()
 
     def write(self, data: bytes) -> None:
         if self._alive:
@@ -140,15 +172,18 @@ class StreamWire(ServerWire):
     __slots__ = ("_buffer", "_stream_id", "_streams")
 
     def __init__(self, inbox: Inbox, framing: Framing, streams: Streams, stream_id: int, buffer: SendBuffer) -> None:
-        super().__init__(inbox, framing, writable=not buffer.full)
+        super().__init__(inbox, framing)
         self._streams = streams
         self._stream_id = stream_id
         self._buffer = buffer
 
+    @property
+    def writable(self) -> bool:
+        return self._alive and not self._buffer.full
+
     def write(self, data: bytes) -> None:
         if self._alive:
             self._buffer.extend(data)
-            self.writable = not self._buffer.full
             self._streams.wake(self._stream_id)
 
     def _cut(self) -> None:

@@ -16,13 +16,14 @@ from typing import Protocol
 from tailrace import control
 from tailrace.auth import Principal
 from tailrace.encoding import FORMATS, Framing
-from tailrace.errors import Farewell, InternalTrouble, SessionEnded, TokenExpired, TooSlow
+from tailrace.errors import Farewell, InternalTrouble, NoPong, SessionEnded, TokenExpired, TooSlow
 from tailrace.event import Event
 from tailrace.log import Seldom
 from tailrace.metrics import Metrics
 from tailrace.position import Position
 from tailrace.reader import Reader, Replays
 from tailrace.resume import Start
+from tailrace.subscription.pulse import Pulse
 from tailrace.tail import Tail
 from tailrace.timers import Timer, Wheel
 from tailrace.tracing import Tracing
@@ -73,6 +74,7 @@ class Subscription:
         "_format",
         "_hub",
         "_live_told",
+        "_pulse",
         "_since_ns",
         "_start",
         "_timers",
@@ -92,6 +94,7 @@ class Subscription:
         self._farewell: Farewell | None = None
         self._wire: Wire | None = None
         self._since_ns = time.time_ns()
+        self._pulse: Pulse | None = None  # over SSE a client has nothing to say
         self.principal = principal
         self.session = session
         self.id = secrets.token_hex(4)  # in logs and traces, where the session's name must not be
@@ -118,6 +121,8 @@ class Subscription:
         self._wire, self._format = wire, FORMATS[wire.framing]
         self.transport = "websocket" if wire.framing is Framing.FRAMES else "sse"
         self._deliveries = self._hub.metrics.deliveries[self.transport]
+        if wire.framing is Framing.FRAMES:
+            self._pulse = Pulse(wire, self._hub.wheel, self._hub.terms.heartbeat_seconds)
         self._hub.metrics.count_opened(self.transport)
         self._log_admission()
         self.reader.attach(wire, self._format, asyncio.get_running_loop().call_soon)
@@ -153,7 +158,7 @@ class Subscription:
     def say_position(self) -> None:
         """Send the reader's position, where the wire takes it."""
         if self._wire is not None and self._wire.writable:
-            self.reader.write(control.heartbeat(self._format, self.reader.position))
+            self.reader.write(control.position(self._format, self.reader.position))
 
     # What the reader reports.
 
@@ -224,9 +229,17 @@ class Subscription:
                 self._hub.seldom.log(logging.INFO, "too_slow", "cut a client that took nothing for %g seconds", silence)
                 self._cut()
                 return
-        elif silence >= self._hub.terms.heartbeat_seconds:
-            moved = self.reader.sent_at != self._hub.tail.arrived
-            self.reader.write(control.heartbeat(self._format, self.reader.position if moved else None))
+        elif silence >= self._hub.terms.heartbeat_seconds or (self._pulse is not None and self._pulse.is_due):
+            if self._pulse is not None and not self._pulse.beats():
+                self._hub.seldom.log(logging.INFO, "no_pong", "sent a client away that answered no ping")
+                self.end(NoPong())
+                return
+            if silence >= self._hub.terms.heartbeat_seconds:
+                moved = self.reader.sent_at != self._hub.tail.arrived
+                self.reader.write(control.heartbeat(self._format, self.reader.position if moved else None))
+            else:
+                self._wire.write(control.PING)  # not by the reader: no id comes with it
+                self.reader.wrote_at = self._hub.wheel.now
             silence = 0
         self._arm("quiet", max(1, self._shortest_silence - silence), self._look_after)
 
