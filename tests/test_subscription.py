@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from builders import Block, FakeRecord, ListWire, append, make_tail
+from builders import Block, FakeRecord, FakeReplays, ListWire, append, make_tail
 from leaping import leaping
 from tailrace import control
 from tailrace.auth import MAX_STREAM_SECONDS, Principal
@@ -51,11 +51,13 @@ class House:
         self.tail = tail or make_tail()
         self.wheel = Wheel()
         self.tracing = RecordedTracing()
+        self.replays = FakeReplays()
         self.hub = Subscriptions(
             self.tail,
             self.wheel,
             terms,
             lambda: list(waiting),
+            replays=self.replays,
             clock=lambda: 1000.0 + self.wheel.now,
             tracing=self.tracing,
         )

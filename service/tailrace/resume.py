@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 
 from tailrace.errors import BadRequest
@@ -21,7 +22,9 @@ Offsets = Sequence[Sequence[int]]
 
 MAX_MS_DIGITS = 15
 """Of Unix milliseconds: some thirty thousand years."""
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _UNENCODED_PLUS = re.compile(r" (?=\d\d:\d\d$)")
+_KAFKA_BEGINS = datetime.fromtimestamp(0, UTC)
 
 
 class From(Enum):
@@ -90,17 +93,18 @@ def _from(query: Mapping[str, str]) -> From:
 
 
 def _since(query: Mapping[str, str]) -> int | None:
-    """Read Unix milliseconds, or a time by RFC 3339; a ``+`` that nobody encoded has become a space on its way."""
+    """Read Unix milliseconds, or a time by RFC 3339 section 5.6, which is rounded up to them: nothing older is asked for.
+
+    A ``+`` that nobody encoded has become a space on its way.
+    """
     if (value := query.get("since")) is None:
         return None
     if value.isascii() and value.isdigit() and len(value) <= MAX_MS_DIGITS:
         return int(value)
-    try:
-        at = datetime.fromisoformat(_UNENCODED_PLUS.sub("+", value))
-        if at.tzinfo is not None and "T" in value.upper():
-            return max(0, round(at.timestamp() * 1000))
-    except (ValueError, OverflowError):
-        pass
+    text = _UNENCODED_PLUS.sub("+", value).upper()
+    if _TIME.fullmatch(text):
+        with suppress(ValueError):  # there is no such day
+            return max(0, -((_KAFKA_BEGINS - datetime.fromisoformat(text)) // timedelta(milliseconds=1)))
     raise BadRequest(f"'since' is {value[:40]!r}; expected a time by RFC 3339, or Unix milliseconds")
 
 
