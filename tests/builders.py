@@ -14,7 +14,7 @@ from tailrace.position import Position
 from tailrace.reader import Reader
 from tailrace.tail import Tail
 from tailrace.timers import Wheel
-from tailrace.wire import HIGH_WATER_BYTES
+from tailrace.wire import HIGH_WATER_BYTES, Taken
 
 EPOCH = "9f3a2c1d"
 BODY = FORMATS[Framing.BODY]
@@ -33,14 +33,16 @@ class FakeRecord:
 
 
 class ListWire:
-    """A wire that keeps what it is given; ``writable`` is set by hand."""
+    """A wire that keeps what it is given; set by hand is whether it is open, fills with a write, and what was taken."""
 
     framing = Framing.BODY
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.open = True
+        self.fills = False
         self.heard = False
+        self.taken = Taken("by hand", 0)
         self.finished = self.aborted = False
         self.on_writable: Callable[[], None] = lambda: None
 
@@ -51,6 +53,7 @@ class ListWire:
     def write(self, data: bytes) -> None:
         if not (self.finished or self.aborted):
             self.written.append(data)
+            self.open = self.open and not self.fills
 
     def finish(self) -> None:
         self.finished = True
@@ -75,6 +78,7 @@ class FakeOwner:
 
     def __init__(self) -> None:
         self.rests = 0
+        self.full = 0
         self.failures: list[Exception] = []
         self.ends: list[str] = []
         self.deliveries: list[tuple[list[int], int, bool]] = []
@@ -88,6 +92,9 @@ class FakeOwner:
 
     def accepted(self, events: Sequence[Event], size: int, *, live: bool) -> None:
         self.deliveries.append(([event.offset for event in events], size, live))
+
+    def held_up(self) -> None:
+        self.full += 1
 
     def at_rest(self) -> None:
         self.rests += 1

@@ -14,6 +14,7 @@ Everything that arrives is kept; `Client.until` waits for any condition on it. W
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -45,9 +46,13 @@ class Stream:
         self.body = bytearray()
         self.frames = 0
         """DATA frames so far."""
+        self.received = 0
+        """Bytes in them."""
         self.ended = False
         self.reset: int | None = None
         """The error code of the RST_STREAM that came, if one did."""
+        self.withheld: int | None = None
+        """Bytes whose window was not given back; None unless it is `shut`."""
 
     @property
     def over(self) -> bool:
@@ -83,6 +88,17 @@ class Stream:
         """Send request body."""
         self.client.connection.send_data(self.id, data, end_stream=end)
         self.client.flush()
+
+    def shut(self) -> None:
+        """Give this stream's window back no more; the connection's still is, so its siblings go on."""
+        self.withheld = 0
+
+    def open(self) -> None:
+        """Give all of it back."""
+        withheld, self.withheld = self.withheld, None
+        if withheld and not self.over:
+            self.client.connection.increment_flow_control_window(withheld, self.id)
+            self.client.flush()
 
     def cancel(self, code: ErrorCodes = ErrorCodes.CANCEL) -> None:
         """Send RST_STREAM."""
@@ -154,7 +170,14 @@ class Client:
         self.goaways: list[tuple[int, int]] = []
         """Error code and last stream id of each GOAWAY."""
         self.closed = False
+        self.received = 0
+        """Bytes that have come, after TLS."""
         self._partial = bytearray()
+
+    @property
+    def transport(self) -> asyncio.WriteTransport:
+        """What carries the bytes."""
+        return self._writer.transport
 
     async def __aenter__(self) -> Self:
         self.connection.initiate_connection()
@@ -201,13 +224,19 @@ class Client:
         self, path: str, headers: Iterable[tuple[str, str]] = (), subprotocols: Sequence[str] = ()
     ) -> WebSocket:
         """Begin a WebSocket, and wait for the answer: ``stream.status`` is 200 if it was accepted (RFC 8441)."""
+        stream = self.begin_websocket(path, headers, subprotocols)
+        await stream.head()
+        return WebSocket(stream)
+
+    def begin_websocket(
+        self, path: str, headers: Iterable[tuple[str, str]] = (), subprotocols: Sequence[str] = ()
+    ) -> Stream:
+        """Ask for a WebSocket, and do not wait for the answer."""
         head = [(":protocol", "websocket"), ("sec-websocket-version", "13"), *headers]
         if subprotocols:
             head.append(("sec-websocket-protocol", ", ".join(subprotocols)))
         pseudo = [("CONNECT", ":method"), ("http", ":scheme"), (self._authority, ":authority"), (path, ":path")]
-        stream = self.raw_request([(name, value) for value, name in pseudo] + head, end=False)
-        await stream.head()
-        return WebSocket(stream)
+        return self.raw_request([(name, value) for value, name in pseudo] + head, end=False)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for ``condition``, looked at after all that arrives. Raises `ConnectionError` at the end of it."""
@@ -216,6 +245,12 @@ class Client:
     async def until_closed(self) -> None:
         """Wait until the server has closed the connection."""
         await self.until(lambda: self.closed)
+
+    def widen(self, size: int) -> None:
+        """Open the windows of the connection and of all streams by so much more."""
+        for stream_id in (None, *(stream.id for stream in self.streams.values() if not stream.over)):
+            self.connection.increment_flow_control_window(size, stream_id)
+        self.flush()
 
     def leave(self) -> None:
         """Close as a browser does: what was sent arrives, then the end (over TLS, close_notify)."""
@@ -241,6 +276,7 @@ class Client:
             self._writer.close()
 
     def _take(self, data: bytes) -> None:
+        self.received += len(data)
         for frame in self._frames_of(data):
             for event in self.connection.receive_data(frame):
                 self.events[type(event).__name__] += 1
@@ -268,15 +304,30 @@ class Client:
         elif isinstance(event, h2.events.DataReceived):
             stream.body += event.data or b""
             stream.frames += 1
-            if self._window and event.flow_controlled_length:
-                self.connection.acknowledge_received_data(event.flow_controlled_length, stream.id)
+            stream.received += len(event.data or b"")
+            size = event.flow_controlled_length or 0
+            if stream.withheld is not None:
+                stream.withheld += size
+                self.connection.increment_flow_control_window(size)
+            elif self._window and size:
+                self.connection.acknowledge_received_data(size, stream.id)
         elif isinstance(event, h2.events.StreamEnded):
             stream.ended = True
         elif isinstance(event, h2.events.StreamReset):
             stream.reset = int(event.error_code or 0)
 
 
-async def connect(host: str, port: int, *, tls: ssl.SSLContext | None = None, window: bool = True) -> Client:
-    """Connect; ``tls`` must offer ``h2`` by ALPN. Enter the client to begin."""
-    reader, writer = await asyncio.open_connection(host, port, ssl=tls)
+async def connect(
+    host: str,
+    port: int,
+    *,
+    tls: ssl.SSLContext | None = None,
+    window: bool = True,
+    sock: socket.socket | None = None,
+) -> Client:
+    """Connect, or take ``sock``, which is; ``tls`` must offer ``h2`` by ALPN. Enter the client to begin."""
+    if sock is None:
+        reader, writer = await asyncio.open_connection(host, port, ssl=tls)
+    else:
+        reader, writer = await asyncio.open_connection(sock=sock, ssl=tls, server_hostname=host if tls else None)
     return Client(reader, writer, f"{host}:{port}", window=window)

@@ -43,7 +43,10 @@ LIBRARIES = {
 }
 """Each third-party library, and the modules that may name it. Starlette's types are how all speak of ASGI."""
 
-ACROSS = {"architecture", "contract", "hardening", "hypercorn", "positions", "public"}
+ACROSS = {
+    *("architecture", "contract", "crowd", "crowd_clients", "drain", "gone", "hardening", "hypercorn", "positions"),
+    *("public", "slow", "soak"),
+}
 """Test files about more than one module, or about what we stand on."""
 
 

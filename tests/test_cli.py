@@ -48,9 +48,16 @@ def run(*arguments: str, **environ: str) -> Result:
 @contextmanager
 def process(*arguments: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
     """Run a command in a process of its own; it is gone at the end of the block."""
-    command = [sys.executable, "-c", "from tailrace.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", "from tailrace.start import main; main()", *arguments]
     given = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environ}
-    with subprocess.Popen(command, env=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        command,
+        env=given,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
         try:
             yield child
         finally:
@@ -228,6 +235,31 @@ def test_it_listens_before_kafka_answers_and_says_what_it_waits_for() -> None:
         assert (503, "waiting", 200) == (status, json.loads(text)["status"], ask(f"{public}/openapi.yaml")[0])
         child.send_signal(signal.SIGTERM)
         assert 0 == child.wait(PATIENCE_SECONDS)
+
+
+def test_other_signals_are_harmless() -> None:
+    """A hang-up, of which a service without a terminal has nothing to learn, and a broken pipe: it serves on."""
+    with process("serve", **NOBODY, **ANY_PORT) as child:
+        _, admin = listening(child)
+        for number in (signal.SIGHUP, signal.SIGPIPE):
+            child.send_signal(number)
+        assert ask(f"{admin}/livez")[0] == 200
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(PATIENCE_SECONDS) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_it_waits_for_kafka_ends_it(number: signal.Signals) -> None:
+    """The broker takes the connection and says nothing; nobody is subscribed: at once, with 0."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(PATIENCE_SECONDS)
+        broker = f"127.0.0.1:{silent.getsockname()[1]}"
+        environ = {**NOBODY, **ANY_PORT, "TAILRACE_KAFKA_BOOTSTRAP_SERVERS": broker}
+        with process("serve", **environ) as child, silent.accept()[0]:
+            listening(child)
+            child.send_signal(number)
+            text = child.communicate(timeout=PATIENCE_SECONDS)[1]
+            assert (child.returncode, "Traceback" in text) == (0, False)
 
 
 def test_a_variable_that_does_nothing_is_a_warning() -> None:

@@ -682,8 +682,8 @@ def test_a_full_wire_accepts_when_it_is_below_its_mark() -> None:
     """A write that fills the wire counts only once it can be written to again."""
     tail = make_tail()
     reader = make_reader(tail)
-    wire = FillingWire()
-    reader.attach(wire, BODY, lambda callback: callback())
+    wire = attached(reader)
+    wire.fills = True
     append(tail, FakeRecord(0))
     reader.flush()
     assert owner_of(reader).deliveries == []
@@ -692,12 +692,18 @@ def test_a_full_wire_accepts_when_it_is_below_its_mark() -> None:
     assert owner_of(reader).deliveries == [([0], len(wire.written[0]), True)]
 
 
-class FillingWire(ListWire):
-    """A wire that is full after each write."""
-
-    def write(self, data: bytes) -> None:
-        super().write(data)
-        self.open = False
+def test_owner_hears_that_a_write_filled_the_wire() -> None:
+    """From then on it counts whether the client takes anything; and never on a wire that had room."""
+    tail = make_tail()
+    reader = make_reader(tail)
+    wire = attached(reader)
+    counts = []
+    for fills in (False, True):
+        wire.fills = fills
+        append(tail, FakeRecord(0))
+        reader.flush()
+        counts.append(owner_of(reader).full)
+    assert counts == [0, 1]
 
 
 def owner_of(reader: Reader) -> FakeOwner:

@@ -61,7 +61,9 @@ def start(text: str, tail: Tail) -> Start:
         (None, {"token": "x", "other": "y"}, Wish()),
     ],
 )
-def test_header_before_query_before_since_before_from(header: str | None, query: dict[str, str], expected: Wish) -> None:
+def test_header_before_query_before_since_before_from(
+    header: str | None, query: dict[str, str], expected: Wish
+) -> None:
     """The header is the browser's, and newer than the URL; an empty value is none."""
     assert expected == wish_of(header, query)
 

@@ -13,18 +13,18 @@ from serving import Wired, hello, nothing_to_drain, serving
 from tailrace.errors import ConfigurationError
 from tailrace.server import Server, Site
 from tailrace.server.listener import Listener, bind
-from tailrace.server.settings import SEND_BUFFER_BYTES, USER_TIMEOUT_MS, Patience
+from tailrace.server.settings import SEND_BUFFER_BYTES, Patience
 
 
 def test_options_are_inherited_by_accepted_sockets() -> None:
     """Every connection has a bounded send buffer and a bound on unacknowledged bytes."""
-    with bind("127.0.0.1", 0) as listening:
+    with bind("127.0.0.1", 0, stall_seconds=45) as listening:
         listening.setblocking(True)
         listening.listen()
         with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
             # Linux doubles what it is asked for, to pay for its own books.
             assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * SEND_BUFFER_BYTES
-            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == USER_TIMEOUT_MS
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 45_000
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["clear", "TLS"])

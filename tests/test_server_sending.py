@@ -7,10 +7,14 @@ import asyncio
 import h2.config
 import h2.connection
 import h2.events
+import pytest
 from h2.errors import ErrorCodes
 
+from leaping import leaping
 from tailrace.server.inbox import Inbox
+from tailrace.server.sendbuffer import SendBuffer
 from tailrace.server.sending import TURN_BYTES, Sender
+from tailrace.wire import MIN_TAKEN_BYTES
 from test_server_wires import Carrier
 
 HEAD = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/")]
@@ -90,6 +94,53 @@ async def test_paused_transport_stops_sending() -> None:
     pair.sender.resume()
     await asyncio.sleep(0)
     assert (before, pair.data()) == ([], [(1, 2)])
+
+
+async def test_full_transport_holds_up_all_streams() -> None:
+    """Then what the peer has acknowledged says how it gets on; otherwise nothing holds them up but their windows."""
+    pair = Pair(1)
+    pair.carrier.taken = 7
+    before, pair.carrier.paused = pair.sender.held_up, True
+    assert (before, pair.sender.held_up) == (None, 7)
+
+
+def at_a_shut_window(pair: Pair) -> SendBuffer:
+    """Let stream 1 have said its last, which the peer does not let out."""
+    pair.peer.update_settings({4: 0})
+    pair.sender._connection.receive_data(pair.peer.data_to_send())
+    pair.wires[1].write(b"x" * 10_000)
+    buffer = pair.sender.complete(1)
+    assert buffer is not None
+    return buffer
+
+
+@pytest.mark.parametrize("taken,ended", [(MIN_TAKEN_BYTES - 1, True), (MIN_TAKEN_BYTES, False)])
+async def test_last_word_is_waited_for_while_the_peer_takes_something(taken: int, ended: bool) -> None:
+    """No more than so long at a window that stays shut, whoever waits there; then the stream is reset."""
+    pair = Pair(1)
+    buffer = at_a_shut_window(pair)
+    with leaping():
+        waiting = asyncio.create_task(pair.sender.patiently(1, buffer.sent))
+        await asyncio.sleep(pair.carrier.stall_seconds - 1)
+        buffer.take(taken)
+        assert not waiting.done()
+        await asyncio.sleep(2)
+        assert (waiting.done(), pair.sender.find(1) is None) == (ended, ended)
+        pair.sender.gone()
+        await waiting
+
+
+async def test_stream_of_a_full_transport_is_not_to_blame() -> None:
+    """The connection is watched as a whole; its streams wait with it."""
+    pair = Pair(1)
+    pair.carrier.paused = True
+    buffer = at_a_shut_window(pair)
+    with leaping():
+        waiting = asyncio.create_task(pair.sender.patiently(1, buffer.sent))
+        await asyncio.sleep(10 * pair.carrier.stall_seconds)
+        assert not waiting.done()
+        pair.sender.gone()
+        await waiting
 
 
 async def test_end_rides_on_the_last_bytes() -> None:

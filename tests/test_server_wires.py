@@ -20,6 +20,8 @@ class Carrier:
     def __init__(self) -> None:
         self.paused = False
         self.draining = False
+        self.taken = 0
+        self.stall_seconds = 30.0
         self.written: list[bytes] = []
         self.aborted = False
         self.limits: list[str] = []
@@ -52,6 +54,7 @@ class Sender:
     """The streams of a connection, which keep what is asked of them."""
 
     def __init__(self) -> None:
+        self.held_up: int | None = None
         self.woken: list[int] = []
         self.cancelled: list[int] = []
 
@@ -113,6 +116,25 @@ def test_stream_wire_is_writable_below_the_mark() -> None:
     before = wire.writable
     wire.write(b"x")
     assert (before, wire.writable, len(buffer)) == (True, False, HIGH_WATER_BYTES + 1)
+
+
+def test_direct_wire_counts_what_the_peer_acknowledged() -> None:
+    """The connection is all its own."""
+    carrier = Carrier()
+    wire, _ = direct(carrier)
+    carrier.taken = 7
+    assert wire.taken == ("connection", 7)
+
+
+def test_stream_wire_counts_by_what_holds_it_up() -> None:
+    """Its own window, whatever its siblings take; the connection, where that takes nothing more."""
+    sender = Sender()
+    wire, buffer, _ = of_stream(sender)
+    wire.write(b"x" * 100)
+    before = wire.taken
+    buffer.take(30)
+    after, sender.held_up = wire.taken, 7
+    assert (before, after, wire.taken) == (("window", -100), ("window", -70), ("connection", 7))
 
 
 def test_nothing_is_taken_after_the_end() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -24,8 +24,9 @@ from tailrace.subscription.everyone import POSITIONS_PER_TURN
 from tailrace.subscription.one import REFRESH_NOTICE_SECONDS
 from tailrace.subscription.pulse import MAX_UNANSWERED_PINGS
 from tailrace.tail import Tail
-from tailrace.timers import Wheel
+from tailrace.timers import Timer, Wheel
 from tailrace.tracing import Tracing
+from tailrace.wire import MIN_TAKEN_BYTES, Taken
 
 LIVE = Start(None)
 TERMS = Terms(heartbeat_seconds=15, send_timeout_seconds=10, max_connections=4, max_connections_per_subject=2)
@@ -77,6 +78,12 @@ class House:
         append(self.tail, *records)
         for _ in self.tail.wake():
             pass
+
+    def fill(self, *wires: ListWire) -> None:
+        """Let something come that fills these wires."""
+        for wire in wires:
+            wire.fills = True
+        self.produce(FakeRecord(self.tail.next_offset(0, 0)))
 
     def turn(self, ticks: int) -> None:
         for _ in range(ticks):
@@ -173,9 +180,21 @@ async def test_resets_come_before_live_and_before_events() -> None:
 
 
 async def test_a_reset_that_is_known_already_is_told_and_counts_as_not_resumed() -> None:
-    """An id of another epoch was not taken up."""
+    """An id of another epoch was not taken up; until the client is told, it stands where it stood."""
     _, wire = House().opened(Start(((0,),), ("epoch",), resumed=True, requested="v1.00000000.7"))
     assert (["ready", "reset", "live"], False) == (names(wire), fields(wire, "ready")["resumed"])
+    assert ("v1.00000000.7", "v1.9f3a2c1d.0") == (fields(wire, "ready")["id"], fields(wire, "reset")["id"])
+
+
+@pytest.mark.parametrize("say", [lambda house, _: house.turn(15), lambda _, each: each.say_position()])
+async def test_no_id_overtakes_a_reset(say: Callable[[House, Subscription], None]) -> None:
+    """Between a jump and the reader's turn comes a heartbeat: its id lies behind the reset, so that is told first."""
+    house = House()
+    subscription, wire = house.opened()
+    append(house.tail, FakeRecord(0, key=b"another"))
+    house.tail.learn(0, "00c0ffee", 1)
+    say(house, subscription)
+    assert ["ready", "reset"] == names(wire)[:2]
 
 
 async def test_live_is_told_once_even_when_it_falls_back_and_returns() -> None:
@@ -471,11 +490,44 @@ async def test_a_client_that_takes_nothing_is_cut_at_the_send_timeout() -> None:
     house = House()
     _, wire = house.opened()
     house.turn(7)
-    house.produce(FakeRecord(0))
-    wire.open = False
+    house.fill(wire)
     house.turn(9)
     assert not wire.aborted
     house.turn(1)
+    assert wire.aborted
+
+
+@pytest.mark.parametrize("taken,cut", [(MIN_TAKEN_BYTES, False), (MIN_TAKEN_BYTES - 1, True)])
+async def test_a_client_that_takes_a_little_is_slow_not_gone(taken: int, cut: bool) -> None:
+    """But little has a bound: who takes a byte now and then would hold a full wire for hours."""
+    house = House()
+    _, wire = house.opened()
+    house.fill(wire)
+    wire.taken = Taken("by hand", taken)
+    house.turn(10)
+    assert wire.aborted == cut
+
+
+async def test_a_slow_client_has_to_go_on_taking() -> None:
+    """What it took in one time-out does not count for the next."""
+    house = House()
+    _, wire = house.opened()
+    house.fill(wire)
+    house.turn(9)
+    wire.taken = Taken("by hand", 10 * MIN_TAKEN_BYTES)
+    house.turn(10)
+    assert not wire.aborted
+    house.turn(1)
+    assert wire.aborted
+
+
+async def test_what_is_taken_counts_from_the_write_that_filled_the_wire() -> None:
+    """What the client took before is no sign that it reads on."""
+    house = House()
+    _, wire = house.opened()
+    wire.taken = Taken("by hand", 10 * MIN_TAKEN_BYTES)
+    house.fill(wire)
+    house.turn(10)
     assert wire.aborted
 
 
@@ -483,12 +535,23 @@ async def test_a_client_that_took_it_in_time_is_not_cut() -> None:
     """It was slow for a while; it is not any more."""
     house = House()
     _, wire = house.opened()
-    wire.open = False
+    house.fill(wire)
     house.turn(9)
-    wire.open = True
+    wire.fills, wire.open = False, True
     wire.on_writable()
     house.turn(30)
     assert not wire.aborted
+
+
+async def test_a_wire_that_the_reader_has_not_filled_is_watched_too() -> None:
+    """From the next time that a heartbeat would be due."""
+    house = House()
+    _, wire = house.opened()
+    wire.open = False
+    house.turn(24)
+    assert not wire.aborted
+    house.turn(1)
+    assert wire.aborted
 
 
 async def test_a_farewell_that_cannot_be_said_ends_in_a_cut() -> None:
@@ -532,6 +595,21 @@ async def test_closing_leaves_tail_wheel_and_registry_and_may_be_done_twice() ->
         assert (0, 0) == (len(house.hub), house.tail.sessions)
     house.turn(700)
     assert ["ready"] == names(wire)
+
+
+async def test_a_farewell_to_one_who_has_gone_is_nothing() -> None:
+    """A drain may come upon somebody who has just left: no timer is armed for them."""
+    house = House()
+    subscription, _ = house.opened()
+    subscription.close()
+    timers = len(armed(house))
+    subscription.end(GoingAway())
+    assert (len(armed(house)), subscription.farewell) == (timers, None)
+
+
+def armed(house: House) -> list[Timer]:
+    """Give all timers that have yet to fire."""
+    return [timer for slot in house.wheel._slots.values() for timer in slot]
 
 
 async def test_a_subscription_that_never_began_closes_all_the_same() -> None:
@@ -671,8 +749,8 @@ async def test_a_client_cut_for_being_slow_is_counted_as_that() -> None:
     """It took nothing for the send time-out."""
     house = House()
     subscription, wire = house.opened()
-    wire.open = False
-    house.turn(11)
+    house.fill(wire)
+    house.turn(10)
     subscription.close()
     assert [" 1.0"] == lines(house, "tailrace_slow_clients_total")
     assert ['{reason="too_slow"} 1.0'] == lines(house, "tailrace_connections_ended_total")
@@ -740,9 +818,7 @@ async def test_gaps_and_slow_clients_are_told_once_a_minute(caplog: pytest.LogCa
     house = House()
     for subject in ("ada", "grace"):
         house.opened(Start(((0,),), ("epoch",)), subject=subject)
-    wires = [house.opened(subject=subject)[1] for subject in ("ada", "grace")]
-    for wire in wires:
-        wire.open = False
+    house.fill(*(house.opened(subject=subject)[1] for subject in ("ada", "grace")))
     house.turn(10)
     assert ["told a client of a gap: epoch", "cut a client that took nothing for 10 seconds"] == caplog.messages
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from functools import partial
 
 import pytest
 
-from tailrace.timers import TICK_SECONDS, Wheel
+from tailrace.timers import SLICE_SECONDS, TICK_SECONDS, Wheel
 
 
 def turn(wheel: Wheel, times: int) -> None:
@@ -69,6 +70,14 @@ def test_cancelling_late_or_twice_is_harmless() -> None:
     timer.cancel()
     turn(wheel, 1)
     assert fired == [1]
+
+
+def test_cancelled_timers_leave_nothing() -> None:
+    """However many were armed for one tick: tokens end in an hour, and their connections mostly long before."""
+    wheel = Wheel()
+    for timer in [wheel.after(3600, noting(wheel, [])) for _ in range(1000)]:
+        timer.cancel()
+    assert [sys.getsizeof({})] == [sys.getsizeof(slot) for slot in wheel._slots.values()]
 
 
 def test_callback_may_arm_for_the_next_tick() -> None:
@@ -136,6 +145,45 @@ def test_wheel_keeps_nothing_of_the_past() -> None:
     assert wheel._slots == {}
 
 
+# Slices.
+
+
+class Busy:
+    """A clock, and callbacks that each take most of a slice by it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.fired = 0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def fire(self) -> None:
+        self.fired += 1
+        self.now += 0.75 * SLICE_SECONDS
+
+
+def test_crowded_tick_is_served_in_slices() -> None:
+    """Ten thousand heartbeats in one tick hold nobody up for longer than a slice and one callback."""
+    busy = Busy()
+    wheel = Wheel(busy)
+    for _ in range(7):
+        wheel.after(1, busy.fire)
+    assert [busy.fired for _ in wheel.slices()] == [2, 4, 6]
+    assert busy.fired == 7
+
+
+def test_timer_may_be_cancelled_between_slices() -> None:
+    """Who leaves while the tick is being served is not called any more."""
+    busy = Busy()
+    wheel = Wheel(busy)
+    timers = [wheel.after(1, busy.fire) for _ in range(7)]
+    for _ in wheel.slices():
+        for timer in timers:
+            timer.cancel()
+    assert busy.fired == 2
+
+
 # Against the loop's clock.
 
 
@@ -175,6 +223,22 @@ def test_one_turn_a_tick() -> None:
             wheel.after(seconds, lambda: fired.append((wheel.now, loop.time() - 1000)))
         runner.run(run_until(wheel, 4))
     assert fired == [(tick, tick * TICK_SECONDS) for tick in (1, 2, 3)]
+
+
+def test_loop_has_a_turn_between_slices() -> None:
+    """Whoever is ready is served while a crowded tick goes on."""
+    busy, turns = Busy(), list[int]()
+    with asyncio.Runner(loop_factory=MadeUpTime) as runner:
+        loop, wheel = runner.get_loop(), Wheel(busy)
+
+        def fire() -> None:
+            busy.fire()
+            loop.call_soon(lambda: turns.append(busy.fired))
+
+        for _ in range(6):
+            wheel.after(1, fire)
+        runner.run(run_until(wheel, 2))
+    assert turns == [2, 2, 4, 4, 6, 6]
 
 
 def test_ticks_before_the_run_are_counted() -> None:

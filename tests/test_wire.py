@@ -16,7 +16,9 @@ from tailrace.encoding import FORMATS, Framing, chunk, frame
 from tailrace.wire import (
     EXTENSION,
     HIGH_WATER_BYTES,
+    MIN_TAKEN_BYTES,
     PlainWire,
+    Taken,
     Wire,
     is_disconnect,
     open_wire,
@@ -110,6 +112,38 @@ def test_framing_follows_the_scope(scope: Message, framing: Framing) -> None:
 def test_disconnect_is_known_on_both(kind: str, expected: bool) -> None:
     """Both transports have a last message."""
     assert is_disconnect({"type": kind}) is expected
+
+
+# What a peer takes.
+
+
+@pytest.mark.parametrize(
+    "now,moved",
+    [
+        (Taken("a", 100 + MIN_TAKEN_BYTES), True),
+        (Taken("a", 99 + MIN_TAKEN_BYTES), False),
+        (Taken("a", 0), False),
+        (Taken("b", 0), True),
+    ],
+)
+def test_peer_has_moved_when_it_took_enough(now: Taken, moved: bool) -> None:
+    """Enough by the same measure, or anything at all that made another measure apply."""
+    assert now.moved_since(Taken("a", 100)) == moved
+
+
+async def test_plain_wire_counts_what_the_server_has_taken() -> None:
+    """A `send` that does not return has taken nothing."""
+    peer = Peer()
+    wire = PlainWire(HTTP, peer.send)
+    serving = serve(wire, peer)
+    wire.write(b"taken")
+    await settled(lambda: wire.taken.amount == 5)
+    peer.reads.clear()
+    wire.write(b"not taken")
+    await settled(lambda: len(peer.sent) == 2)
+    assert wire.taken.amount == 5
+    wire.abort()
+    await serving
 
 
 # Bytes.

@@ -3,6 +3,7 @@
 The files of this package are the data path. Read them from the bottom of this list to its top; each may import
 only from lines below its own (``tests/test_architecture.py`` holds it to that)::
 
+    start          the first thing that runs: signals, before there is anything to end
     cli            commands: serve, dev, token, check, position
     check          what `tailrace check` looks at
     dev/           the embedded broker and the demo producer

@@ -26,7 +26,7 @@ from tailrace.console import routes as console
 from tailrace.consumer import IDLE_WAIT_MS
 from tailrace.errors import BadRequest, ConfigurationError
 from tailrace.position import NO_TOPIC, parse
-from tailrace.server import SPARE_SOCKETS, Server, Site
+from tailrace.server import EXIT_SECONDS, SPARE_SOCKETS, STALL_SECONDS, Patience, Server, Site
 from tailrace.service import running
 
 logger = logging.getLogger(__name__)
@@ -168,8 +168,15 @@ async def _serve(
         )
         admin = Site(admin_app(service), settings.admin_bind.host, settings.admin_bind.port)
         scheme = "http" if settings.tls_cert_file is None else "https"
-        serving = Server([public, admin], drain=service.drain, on_limit=service.metrics.count_limit)
-        await serving.run(started=lambda places: announce(scheme, places))
+        stall_seconds = max(STALL_SECONDS, 2 * settings.send_timeout_seconds)  # a subscription cuts its client itself
+        here = Server(
+            [public, admin],
+            drain=service.drain,
+            patience=Patience(stall_seconds=stall_seconds),
+            on_limit=service.metrics.count_limit,
+        )
+        await here.run(started=lambda places: announce(scheme, places))
+        server.leave_within(EXIT_SECONDS)
 
 
 async def _dev(port: int, kafka: str | None) -> None:

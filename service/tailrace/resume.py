@@ -93,7 +93,7 @@ def _from(query: Mapping[str, str]) -> From:
 
 
 def _since(query: Mapping[str, str]) -> int | None:
-    """Read Unix milliseconds, or a time by RFC 3339 section 5.6, which is rounded up to them: nothing older is asked for.
+    """Read Unix milliseconds, or a time by RFC 3339 section 5.6, rounded up to them: nothing older is asked for.
 
     A ``+`` that nobody encoded has become a space on its way.
     """

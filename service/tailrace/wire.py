@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from tailrace.encoding import Framing
 
@@ -23,6 +23,21 @@ EXTENSION = "tailrace.wire"
 HIGH_WATER_BYTES = 64 * 1024
 """A wire that holds more than this is not writable: one flush of a reader, the default mark of asyncio's transports."""
 
+MIN_TAKEN_BYTES = 4096
+"""Who takes less than this within a time-out has stopped reading. Three packets: over the ten seconds of the send
+time-out a twentieth of what the slowest phone carries. A full wire, some 200 kB, can so be held for nine minutes."""
+
+
+class Taken(NamedTuple):
+    """How much a peer has taken, by one measure. The figure alone means nothing; its growth does."""
+
+    measure: str
+    amount: int
+
+    def moved_since(self, before: Taken) -> bool:
+        """Whether the peer has taken enough since: where another measure applies now, something has moved on."""
+        return self.measure != before.measure or self.amount - before.amount >= MIN_TAKEN_BYTES
+
 
 class Wire(Protocol):
     """One subscriber's way out. Every call is made on the event loop; none of them blocks or raises."""
@@ -34,6 +49,10 @@ class Wire(Protocol):
     @property
     def writable(self) -> bool:
         """Whether `write` may be called now: alive, and below its mark."""
+
+    @property
+    def taken(self) -> Taken:
+        """How much the peer has taken; asked for only while the wire is not writable."""
 
     def write(self, data: bytes) -> None:
         """Take the bytes whole, in order. After the end or an abort they are dropped."""
@@ -92,6 +111,11 @@ class PlainWire:
         self._pumping: asyncio.Task[None] | None = None
         self._finished = False
         self._dead = False
+        self._sent = 0
+
+    @property
+    def taken(self) -> Taken:
+        return Taken("sent", self._sent)
 
     @property
     def writable(self) -> bool:
@@ -146,6 +170,7 @@ class PlainWire:
             data, self._waiting = bytes(self._waiting), bytearray()
             for message in self._messages(data):
                 await self._send(message)
+            self._sent += len(data)
             if full and self.writable:
                 self.on_writable()
 

@@ -32,7 +32,7 @@ READY_SECONDS = 60.0
 END_SECONDS = 30.0
 POLL_SECONDS = 0.02
 
-COMMAND = (sys.executable, "-c", "from tailrace.cli import main; main()")
+COMMAND = (sys.executable, "-c", "from tailrace.start import main; main()")
 """What the console script ``tailrace`` does, wherever the package lies."""
 
 
@@ -42,6 +42,7 @@ class ServiceProcess:
     With ``tls`` it speaks TLS with a certificate of its own. Attributes: ``host_port`` of the public listener, ``log``.
     """
 
+    command: tuple[str, ...] = COMMAND
     arguments: tuple[str, ...] = ("serve",)
 
     def __init__(self, bootstrap: str, topics: str, *, tls: bool = False, **settings: object) -> None:
@@ -95,7 +96,7 @@ class ServiceProcess:
         """Start the process, and wait until it is ready; without ``ready`` only until it listens."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*COMMAND, *self.arguments],
+                [*self.command, *self.arguments],
                 env=self._environment,
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,

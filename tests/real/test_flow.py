@@ -290,6 +290,22 @@ class TestDrain:
         assert all(last.id.startswith("v1.") for last in lasts)
         assert [answer.close_code for answer in answers] == [None, None, 1001, 1001]
 
+    async def test_without_kafka(self, kafka: KafkaCluster, topic: str, session: str) -> None:
+        """A broker that is away holds up nothing: the streams end politely, and the process with 0."""
+        if not kafka.ours:
+            pytest.fail("TEST_KAFKA_BOOTSTRAP names a broker that this test may not kill: unset it")
+        with ServiceProcess(kafka.bootstrap, topic, drain_seconds=1) as service:
+            async with AsyncExitStack() as stack:
+                answers = [await opened(stack, transport, service, session) for transport in (sse, websocket)]
+                kafka.kill()
+                await asyncio.to_thread(service.wait_until, lambda: service.status() == "degraded")
+                service.signal(signal.SIGTERM)
+                lasts = [(await answer.rest())[-1] for answer in answers]
+            status = await asyncio.to_thread(service.ended)
+            kafka.start()  # in this thread: the broker dies with the thread that started it
+        assert [last.fields["code"] for last in lasts] == [1001, 1001]
+        assert (status, "Traceback" in service.log) == (0, False)
+
     async def test_a_second_signal_ends_it_at_once(self, kafka: KafkaCluster, topic: str, session: str) -> None:
         """A second SIGTERM does not wait for the drain."""
         with ServiceProcess(kafka.bootstrap, topic, drain_seconds=3600) as service:

@@ -83,12 +83,12 @@ def undisturbed(clients: Sequence[Client]) -> bool:
 
 async def test_away_at_the_start(mortal: KafkaCluster, topic: str, session: str) -> None:
     """The service listens, says whom it cannot reach, tells streams to come back, and gets ready by itself."""
-    mortal.kill()
+    await asyncio.to_thread(mortal.kill)
     with unready(ServiceProcess(mortal.bootstrap, topic)) as service:
         await until_status(service, "waiting", f"the broker {mortal.bootstrap} cannot be reached")
         async with one_of_each(service, session) as clients:
             told = [client.controls("disconnect")[0] for client in clients]
-            mortal.start()
+            await asyncio.to_thread(mortal.start)
             for client in clients:
                 await until_told(client, "ready")
             async with Numbers(mortal, topic) as numbers:
@@ -107,15 +107,15 @@ async def test_killed_and_back_elsewhere(mortal: KafkaCluster, topic: str, sessi
         async with one_of_each(service, session) as clients, one_of_each(service, session) as wanderers:
             async with Numbers(mortal, topic) as numbers:
                 await numbers.say(session, MANY)
-                mortal.kill()
+                await asyncio.to_thread(mortal.kill)
             await until_status(service, "degraded", f"the broker {old} cannot be reached")
             assert service.health() == 200
             for wanderer in wanderers:
                 await wanderer.cut()
             for wanderer in wanderers:
                 await until_connections(wanderer, 2)
-            mortal.move()
-            mortal.start()
+            await asyncio.to_thread(mortal.move)
+            await asyncio.to_thread(mortal.start)
             async with Numbers(mortal, topic) as again:
                 await again.say(session, MANY)
                 for client in (*clients, *wanderers):
@@ -209,12 +209,12 @@ async def test_real_brokers_one_after_the_other(session: str) -> None:
                 counting = Counting(nodes.bootstrap, session)
                 for end in (nodes.kill, nodes.stop):
                     await asyncio.to_thread(until_in_sync, nodes)
-                    leader = nodes.leaders("rivers")[0]
+                    leader = (await asyncio.to_thread(nodes.leaders, "rivers"))[0]
                     saying = asyncio.create_task(keep_saying(counting, said))
                     await asyncio.to_thread(end, leader)
                     await asyncio.to_thread(until_led_by_another, nodes, leader)
                     await saying
-                    nodes.start(leader)
+                    await asyncio.to_thread(nodes.start, leader)
                 for client in clients:
                     await client.until_events(sum(map(len, said.values())))
                 await until_status(service, "ready")

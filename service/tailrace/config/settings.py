@@ -133,7 +133,7 @@ class Settings(BaseSettings):
         10,  # longer than a phone needs to change cells, shorter than anyone waits
         ge=1,
         le=3600,
-        description="a client that takes nothing for so long is cut",
+        description="a client that takes nothing, or next to nothing, for so long is cut",
     )
     max_connections: int = Field(
         10_000,  # at some 30 kB each, about as much memory as the tail

@@ -71,7 +71,7 @@ TABLE = (
     Metric("tailrace_connections_ended_total", "counter", "streams that ended", ("reason",), ENDS),
     Metric("tailrace_refusals_total", "counter", "requests that were not admitted", ("reason",), REFUSALS),
     Metric("tailrace_resets_total", "counter", "times that a reader was told of a gap", ("reason",), RESETS),
-    Metric("tailrace_slow_clients_total", "counter", "clients cut because they took nothing for the send time-out"),
+    Metric("tailrace_slow_clients_total", "counter", "clients cut because they took next to nothing for too long"),
     Metric("tailrace_readers_catching_up", "gauge", "readers that are not live yet, or no longer"),
     Metric("tailrace_delivered_events_total", "counter", "events that a wire accepted", ("transport",), TRANSPORTS),
     Metric(

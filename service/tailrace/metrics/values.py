@@ -5,6 +5,7 @@ Everything here is called on the event loop and costs a fraction of a microsecon
 
 from __future__ import annotations
 
+import math
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -16,18 +17,26 @@ DELIVERY_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 class Histogram:
     """How often a value fell into each bucket; ``bounds`` are upper ones, inclusive, ascending."""
 
-    __slots__ = ("_bounds", "_counts", "total")
+    __slots__ = ("_bounds", "_counts", "_last", "_last_above", "_last_to", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
+        self._last, self._last_above, self._last_to = 0, 0.0, 0.0  # the bucket of the last value, and what it holds
         self.total = 0.0
 
     def observe(self, value: float) -> None:
         """Count one value. Below zero it counts as zero: two clocks were compared."""
-        self._counts[bisect_left(self._bounds, value)] += 1
+        if not self._last_above < value <= self._last_to:  # mostly it is like the last one
+            self._find(value)
+        self._counts[self._last] += 1
         if value > 0:
             self.total += value
+
+    def _find(self, value: float) -> None:
+        self._last = bisect_left(self._bounds, value)
+        self._last_above = self._bounds[self._last - 1] if self._last else -math.inf
+        self._last_to = self._bounds[self._last] if self._last < len(self._bounds) else math.inf
 
     def samples(self) -> Iterator[tuple[str, dict[str, str], float]]:
         """Give (suffix, labels, value) as the text format wants them: each bucket holds the smaller ones as well."""

@@ -25,6 +25,9 @@ class Owner(Protocol):
     def accepted(self, events: Sequence[Event], size: int, *, live: bool) -> None:
         """The wire has taken these events, ``size`` bytes, and is below its mark: which is no proof of receipt."""
 
+    def held_up(self) -> None:
+        """The last write has filled the wire."""
+
     def at_rest(self) -> None:
         """Nothing is due any more, and the reader is `closing`."""
 

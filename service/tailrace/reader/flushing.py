@@ -99,6 +99,7 @@ class Reader:
                 self._owner.accepted(events, len(data), live=live)
             else:
                 self._given = events, len(data), live  # type: ignore[unreachable]  # the write may have filled it
+                self._owner.held_up()
         if self._more:
             self._soon(self.flush)
         elif self.closing:

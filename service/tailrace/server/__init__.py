@@ -9,6 +9,7 @@ From the bottom up::
     incoming     what a peer has sent, and whose turn it is
     inbox        what an application will receive
     sendbuffer   what one HTTP/2 stream has yet to send
+    progress     how much a peer has taken, and the end of one that takes too little
     wires        how a subscriber's bytes reach the connection
     sending      the HTTP/2 streams' way out
     parting      closed WebSockets over HTTP/2 whose peer is late
@@ -24,15 +25,17 @@ From the bottom up::
     connection   one peer: bytes in, bytes out, the end
     door         accepting
     listener     one site and its connections
-    run          the server's life, the signals, the drain
+    ending       signals, and an end in any case
+    run          the server's life, the drain
 
 Nothing of Hypercorn is patched: its `Config`, protocols and streams are subclassed and named here. There is no ASGI
 lifespan: applications are handed live objects, and ``scope["state"]`` is empty. One test per defect holds ours without
 it, and tells when a new Hypercorn no longer has it.
 """
 
+from tailrace.server.ending import leave_within
 from tailrace.server.listener import Site
 from tailrace.server.run import Server, run
-from tailrace.server.settings import SPARE_SOCKETS, Patience
+from tailrace.server.settings import EXIT_SECONDS, SPARE_SOCKETS, STALL_SECONDS, Patience
 
-__all__ = ["SPARE_SOCKETS", "Patience", "Server", "Site", "run"]
+__all__ = ["EXIT_SECONDS", "SPARE_SOCKETS", "STALL_SECONDS", "Patience", "Server", "Site", "leave_within", "run"]

@@ -2,9 +2,9 @@
 
 Takes the place of Hypercorn's `TCPServer` and asyncio's streams: one object and one reading task where those make five
 objects and three tasks, and a ``write`` that never waits, so that whole frames keep their order whoever writes them.
-Guards against a peer that does not read (`drained`, the write marks), says more than others (`incoming`), does not ask
-(``keep_alive_seconds``), or does not leave (`close` cuts after a while). Does not know what is spoken; `http1` and
-`http2` do.
+Guards against a peer that does not read (the write marks, ``stall_seconds``), says more than others (`incoming`), does
+not ask (``keep_alive_seconds``), or does not leave (`close` cuts after a while). Does not know what is spoken; `http1`
+and `http2` do.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, cast
 
 from hypercorn.events import Closed, Event, RawData, Updated
@@ -22,6 +23,7 @@ from tailrace.server.http1 import Http1
 from tailrace.server.http2 import Http2
 from tailrace.server.incoming import Incoming
 from tailrace.server.keeper import Keeper
+from tailrace.server.progress import Watch, acknowledged
 from tailrace.server.settings import CLOSE_SECONDS, LINGER_SECONDS
 from tailrace.server.waiters import Waiters
 from tailrace.wire import HIGH_WATER_BYTES
@@ -34,12 +36,13 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_applications", "_begun", "_drainers", "_idle", "_incoming", "_keeper", "_leaving", "_loop", "_lost",
-        "_parting", "_protocol", "_timer", "_transport", "draining", "paused", "task",
+        "_parting", "_protocol", "_timer", "_transport", "_watch", "draining", "paused", "task",
     )  # fmt: skip
 
     task: asyncio.Task[None]
     _protocol: Http1 | Http2
     _transport: asyncio.Transport
+    _watch: Watch
 
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
@@ -62,6 +65,7 @@ class Connection(asyncio.Protocol):
         # Listeners make no others; uvloop's are no subclasses of asyncio's.
         self._transport = transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        self._watch = Watch(transport)
         tls = transport.get_extra_info("ssl_object")
         kind = Http2 if tls is not None and tls.selected_alpn_protocol() == "h2" else Http1
         self._protocol = self._speak(kind)
@@ -84,9 +88,13 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self.paused = True
         self._protocol.paused()
+        if not self._parting:
+            self._watch.begin(self.stall_seconds)
 
     def resume_writing(self) -> None:
         self.paused = False
+        if not self._parting:
+            self._watch.end()
         self._drainers.wake()
         self._protocol.resumed()
 
@@ -95,10 +103,15 @@ class Connection(asyncio.Protocol):
         self._lost = True
         self.paused = False
         self._stop_timer()
+        self._watch.end()
         self._incoming.end()
         self._drainers.wake()
 
     # What protocols and wires ask: `tailrace.server.wires.Carrier`.
+
+    @property
+    def taken(self) -> int:
+        return acknowledged(self._transport)
 
     def write(self, data: bytes) -> None:
         if not (self._parting or self._transport.is_closing()):
@@ -120,11 +133,12 @@ class Connection(asyncio.Protocol):
         self._parting = True
         self._stop_timer()
         if linger and self._transport.can_write_eof():
-            self._transport.write_eof()
-            self._cut_later(LINGER_SECONDS)
+            with suppress(OSError):  # the peer has gone already; `connection_lost` is on its way
+                self._transport.write_eof()
+            self._watch.begin(LINGER_SECONDS)
         else:
             self._transport.close()
-            self._cut_later(CLOSE_SECONDS)
+            self._watch.begin(CLOSE_SECONDS)
 
     def set_idle(self, idle: bool) -> None:
         self._idle = idle
@@ -140,6 +154,10 @@ class Connection(asyncio.Protocol):
     @property
     def request_seconds(self) -> float:
         return self._keeper.patience.request_seconds
+
+    @property
+    def stall_seconds(self) -> float:
+        return self._keeper.patience.stall_seconds
 
     def note_limit(self, limit: str) -> None:
         self._keeper.note_limit(limit)
@@ -200,6 +218,7 @@ class Connection(asyncio.Protocol):
         finally:
             try:
                 await self._end()
+                del self._protocol  # it knows us: see `tailrace.server.run.GC_THRESHOLDS`
             finally:
                 self._keeper.gone(self)
 
@@ -237,7 +256,6 @@ class Connection(asyncio.Protocol):
             self.close(linger=False)
         while not self._lost:
             await self._drainers.wait()
-        self._stop_timer()
 
     def _wait_no_longer(self) -> None:
         self.note_limit("idle_timeout")
@@ -246,18 +264,6 @@ class Connection(asyncio.Protocol):
     def _part(self) -> None:
         self._protocol.farewell()
         self.close(linger=False)
-
-    def _cut_later(self, seconds: float) -> None:
-        """Cut a closing connection, unless it goes by itself; but not while the peer still takes what it is owed."""
-        left = self._transport.get_write_buffer_size()
-
-        def look() -> None:
-            if 0 < self._transport.get_write_buffer_size() < left:
-                self._cut_later(seconds)
-            else:
-                self._transport.abort()
-
-        self._timer = self._loop.call_later(seconds, look)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -109,7 +109,7 @@ class Http2(H2Protocol):
             await self._push(event.stream_id, event.data)
         elif isinstance(event, EndBody):
             if buffer := self._sender.complete(event.stream_id):
-                await buffer.sent()
+                await self._sender.patiently(event.stream_id, buffer.sent)
         elif isinstance(event, EndData):
             self._sender.complete(event.stream_id)  # never waits: the reading side says it, too
         elif isinstance(event, StreamClosed):
@@ -130,7 +130,7 @@ class Http2(H2Protocol):
         if buffer := self._sender.find(stream_id):
             buffer.extend(data)
             self._sender.wake(stream_id)
-            await buffer.room()
+            await self._sender.patiently(stream_id, buffer.room)
 
     def _tell_idle(self) -> None:
         self._carrier.set_idle(not (self.streams or len(self._sender)))
@@ -269,6 +269,7 @@ class Http2(H2Protocol):
         self.closed = True
         self._sender.gone()
         self._parting.gone()
+        getattr(self.connection, "_frame_dispatch_table", {}).clear()  # holds methods of h2's connection: a cycle
         for stream_id in list(self.streams):
             await self._close_stream(stream_id)
 

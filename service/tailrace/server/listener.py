@@ -24,11 +24,10 @@ from tailrace.server.connection import Connection
 from tailrace.server.door import Door
 from tailrace.server.settings import (
     BACKLOG,
-    CLOSE_SECONDS,
     MAX_SOCKETS,
     SEND_BUFFER_BYTES,
+    STALL_SECONDS,
     TLS_SHUTDOWN_SECONDS,
-    USER_TIMEOUT_MS,
     Patience,
     hypercorn_config,
     tls_context,
@@ -86,7 +85,7 @@ class Listener:
         site = self._site
         if site.tls_cert_file is not None and site.tls_key_file is not None:
             self._tls = tls_context(site.tls_cert_file, site.tls_key_file)
-        listening = bind(site.host, site.port)
+        listening = bind(site.host, site.port, self.patience.stall_seconds)
         self._door = Door(listening, self._enter, self._lack)
         listening.listen(BACKLOG)
         self._door.open()
@@ -113,11 +112,11 @@ class Listener:
         await self._gone(grace_seconds)
         for connection in self._connections:
             connection.abort()
-        await self._gone(CLOSE_SECONDS)
+        await self._gone(self.patience.hearing_seconds)
         for connection in self._connections:
             logger.warning("an application ignores that its client has gone; it is cancelled")
             connection.cancel()
-        await self._gone(CLOSE_SECONDS)
+        await self._gone(self.patience.hearing_seconds)
 
     async def _gone(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -193,7 +192,7 @@ class Listener:
         self._make_room()
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, stall_seconds: float = STALL_SECONDS) -> socket.socket:
     """Bind a TCP socket to the first address of ``host``, with our options; accepted sockets inherit them.
 
     Raises `ConfigurationError` naming host and port.
@@ -204,7 +203,7 @@ def bind(host: str, port: int) -> socket.socket:
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         sock = socket.socket(family, kind, protocol)
-        _set_options(sock)
+        _set_options(sock, stall_seconds)
         sock.bind(address)
     except OSError as error:
         if sock is not None:
@@ -213,12 +212,12 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _set_options(sock: socket.socket) -> None:
+def _set_options(sock: socket.socket, stall_seconds: float) -> None:
     sock.setblocking(False)
     # Else a restart within a minute finds the port taken by connections that are already over.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * stall_seconds))
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # "::" is everybody

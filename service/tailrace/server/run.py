@@ -5,7 +5,7 @@ open, and tells the application last. So this owns the signals. The order on the
 
 1. every HTTP/2 peer hears GOAWAY, and is served on;
 2. ``drain``: the application ends its streams, while new requests still get a polite answer;
-3. site by site, in their order: stop listening, close what is idle, give the rest their grace, cut.
+3. site by site, in their order: stop listening, close what is idle, give the rest what is left of their grace, cut.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
-import signal
-import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from tailrace.server import descriptors
+from tailrace.server.ending import Signals
 from tailrace.server.listener import Listener, Site
-from tailrace.server.settings import SPARE_FILES, Patience, check_hypercorn
+from tailrace.server.settings import GRACE_SECONDS, SPARE_FILES, Patience, check_hypercorn
 
-_new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
+_new_loop: NewLoop = asyncio.new_event_loop
 with suppress(ImportError):  # where it does not exist: slower, otherwise the same
     import uvloop
 
@@ -35,7 +34,6 @@ GC_THRESHOLDS = (100_000, 50, 50)
 """Events live long and are part of no cycle, yet a full collection walks over all of the tail while nobody is served.
 Measured at 10 000 events a second, a delivery's 99th percentile: 60 ms with Python's own thresholds, 14 ms with these.
 Cycles of connections that have gone are still collected, only later."""
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 PATIENCE = Patience()
 
 
@@ -47,9 +45,9 @@ class Server:
     """Listens on ``sites`` in order and closes them in order, so put the admin site last.
 
     ``drain`` is awaited once, when the end has begun: it should end every stream. ``grace_seconds`` is what connections
-    of a site may take after it. ``on_limit`` is told of each limit that a peer comes to, by its name in the metrics.
-    Serves once; make another to serve again. Raises `ConfigurationError` where the installed Hypercorn is not the one
-    this package knows.
+    may take after it. ``on_limit`` is told of each limit that a peer comes to, by its name in the metrics. Serves once;
+    make another to serve again. Raises `ConfigurationError` where the installed Hypercorn is not the one this package
+    knows.
     """
 
     def __init__(
@@ -57,7 +55,7 @@ class Server:
         sites: Sequence[Site],
         *,
         drain: Callable[[], Awaitable[None]],
-        grace_seconds: float = 5.0,
+        grace_seconds: float = GRACE_SECONDS,
         patience: Patience = PATIENCE,
         on_limit: Callable[[str], None] = _uncounted,
     ) -> None:
@@ -66,7 +64,6 @@ class Server:
         self._drain = drain
         self._grace_seconds = grace_seconds
         self._stopping = asyncio.Event()
-        self._signalled = False
 
     def stop(self) -> None:
         """Begin the end; `run` returns when it is reached."""
@@ -78,19 +75,16 @@ class Server:
         A second signal ends the process at once, with status 128 + signal. ``started`` gets host and port of every
         site once all listen. Raises `ConfigurationError` when one cannot.
         """
-        own_signals = self._take_signals()
-        try:
-            self._fit()
-            addresses = [await listener.open() for listener in self._listeners]
-            if started is not None:
-                started(addresses)
-            await self._stopping.wait()
-            await self._announce_and_drain()
-        finally:
-            for listener in self._listeners:
-                await listener.close(self._grace_seconds)
-            for number in own_signals:
-                asyncio.get_running_loop().remove_signal_handler(number)
+        with Signals(self.stop):
+            try:
+                self._fit()
+                addresses = [await listener.open() for listener in self._listeners]
+                if started is not None:
+                    started(addresses)
+                await self._stopping.wait()
+                await self._announce_and_drain()
+            finally:
+                await self._close()
 
     def _fit(self) -> None:
         """Let in no more connections than there are descriptors for: whoever comes above that is cut, Kafka is not."""
@@ -113,26 +107,19 @@ class Server:
         except Exception:
             logger.exception("the drain failed; streams that are still open are cut")
 
-    def _take_signals(self) -> Sequence[signal.Signals]:
-        if threading.current_thread() is not threading.main_thread():
-            return ()
-        for number in SIGNALS:
-            asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
-        return SIGNALS
-
-    def _on_signal(self, number: signal.Signals) -> None:
-        if self._signalled:
-            os._exit(128 + number)
-        self._signalled = True
-        self.stop()
+    async def _close(self) -> None:
+        now = asyncio.get_running_loop().time
+        ends = now() + self._grace_seconds
+        for listener in self._listeners:
+            await listener.close(max(0.0, ends - now()))
 
 
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run ``main`` on a new loop to its end: uvloop's where there is one."""
+def run(main: Callable[[], Awaitable[None]], new_loop: NewLoop = _new_loop) -> None:
+    """Run ``main`` on a new loop to its end: by default uvloop's, where there is one."""
     descriptors.raise_limit()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(_awaited(main))
 
 

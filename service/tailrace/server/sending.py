@@ -9,7 +9,7 @@ asks a priority tree, which fails at 1000 streams, costs 25 us a frame, and orde
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from h2.exceptions import ProtocolError
 from tailrace.encoding import Framing
 from tailrace.server.sendbuffer import SendBuffer
 from tailrace.server.wires import StreamWire
-from tailrace.wire import HIGH_WATER_BYTES
+from tailrace.wire import HIGH_WATER_BYTES, MIN_TAKEN_BYTES
 
 if TYPE_CHECKING:
     from h2.connection import H2Connection
@@ -32,6 +32,10 @@ EVERYBODY = 0
 
 TURN_BYTES = 4 * HIGH_WATER_BYTES
 """Most that one connection sends in one turn of the loop, so that it does not hold up the others."""
+
+
+def _nothing() -> None:
+    """Stand in for `Sender`'s callback when the connection has gone."""
 
 
 class Sender:
@@ -53,6 +57,11 @@ class Sender:
     def __len__(self) -> int:
         """How many streams have yet to say their last."""
         return len(self._streams)
+
+    @property
+    def held_up(self) -> int | None:
+        """While the connection takes nothing more, how much the peer has acknowledged; else None."""
+        return self._carrier.taken if self._carrier.paused else None
 
     def open(self, stream_id: int, inbox: Inbox, *, websocket: bool) -> StreamWire:
         """Begin a stream; gives its wire."""
@@ -78,6 +87,17 @@ class Sender:
             self.wake(stream_id)
         return buffer
 
+    async def patiently(self, stream_id: int, wait: Callable[[], Awaitable[None]]) -> None:
+        """Await ``wait``, which ends when the peer has taken something; reset a stream whose window it keeps shut."""
+        while buffer := self.find(stream_id):
+            before = len(buffer)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._carrier.stall_seconds):
+                    await wait()
+                return
+            if self.held_up is None and before - len(buffer) < MIN_TAKEN_BYTES:
+                self.cancel(stream_id)
+
     def reset(self, stream_id: int, code: ErrorCodes) -> None:
         """End the stream with RST_STREAM, whatever it had yet to say."""
         if stream_id in self._streams:
@@ -98,7 +118,8 @@ class Sender:
             self._on_sent()
 
     def gone(self) -> None:
-        """The connection has gone."""
+        """The connection has gone; nobody is told anything any more."""
+        self._on_sent = _nothing
         self._marked.clear()
         while self._streams:
             _, (buffer, wire) = self._streams.popitem()

@@ -14,6 +14,7 @@ from pathlib import Path
 from hypercorn.config import Config
 
 from tailrace.errors import ConfigurationError
+from tailrace.wire import HIGH_WATER_BYTES
 
 HYPERCORN = "0.18."
 """The subclasses here lean on the insides of exactly this line of versions."""
@@ -40,8 +41,18 @@ ACCEPT_PAUSE_SECONDS = 0.1
 SEND_BUFFER_BYTES = 64 * 1024
 """``SO_SNDBUF`` of every connection. Left alone, the kernel holds 4 MB for a client that has stopped reading."""
 
-USER_TIMEOUT_MS = 30_000
-"""``TCP_USER_TIMEOUT``: how long bytes may lie unacknowledged before the kernel gives the peer up (RFC 5482)."""
+LAYER_BYTES = 2 * HIGH_WATER_BYTES
+"""Most that one layer holds of what is on its way to a client: its mark, and the write that went over it, which is a
+flush of the reader's (one event more where events are large). TLS has marks of its own, above the transport's."""
+
+STALLED_CLIENT_BYTES = 3 * LAYER_BYTES + 2 * SEND_BUFFER_BYTES
+"""What a client that has stopped reading costs at most until it is cut: over HTTP/2 and TLS three layers, a stream's,
+TLS's and the transport's; and in the kernel twice its send buffer, which Linux doubles to pay for its own books."""
+
+STALL_SECONDS = 30.0
+"""How long a peer may take nothing of what it is owed, whoever waits for it: the last resort, for the application's own
+time-out is shorter. Also ``TCP_USER_TIMEOUT`` (RFC 5482), by which Linux gives up a peer that acknowledges nothing, or
+leaves its window shut."""
 
 READ_BYTES = 64 * 1024
 """A connection that holds more unread input than this stops reading from its socket."""
@@ -64,6 +75,17 @@ LINGER_SECONDS = 1.0
 
 CLOSE_SECONDS = 1.0
 """How long a connection that is left politely may take to hand on its last bytes; then it is cut."""
+
+HEARING_SECONDS = 1.0
+"""How long an application may take to hear that its client has been cut; then it is cancelled."""
+
+GRACE_SECONDS = 5.0
+"""What connections of all sites together may take after the drain: for last words that are still on their way. With the
+drain's ten, and `HEARING_SECONDS` twice a site at worst, it leaves room in the 30 s that Kubernetes gives a pod."""
+
+EXIT_SECONDS = 5.0
+"""What all else may take to end when nobody is served any more. Spans that are still to be sent have 2 s of it; a
+thread that resolves a broker's name, from servers which do not answer, would take a minute."""
 
 TLS_HANDSHAKE_SECONDS = 10.0
 """How long a peer may take for it: some round trips, and a phone that wakes up."""
@@ -154,6 +176,8 @@ class Patience:
     keep_alive_seconds: float = KEEP_ALIVE_SECONDS
     request_seconds: float = REQUEST_SECONDS
     tls_handshake_seconds: float = TLS_HANDSHAKE_SECONDS
+    stall_seconds: float = STALL_SECONDS
+    hearing_seconds: float = HEARING_SECONDS
 
 
 def hypercorn_config() -> Config:

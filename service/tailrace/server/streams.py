@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from hypercorn.protocol.events import EndBody, Event, StreamClosed
+from hypercorn.protocol.events import EndBody, Event, Request, StreamClosed
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 from hypercorn.utils import suppress_body
 
@@ -60,6 +60,7 @@ class Running:
         finally:
             self._wire.end()
             await self._finish(send)
+            scope["extensions"].clear()  # the stream keeps the scope, and the wire's offer is the stream's
 
     async def _finish(self, send: Callable[[Any], Awaitable[None]]) -> None:
         try:
@@ -101,6 +102,8 @@ class HttpStream(HTTPStream):
             self.inbox.close({"type": "http.disconnect"})
         else:
             await super().handle(event)
+            if isinstance(event, Request):
+                del self.task_group  # needed once, and knows us
 
     async def app_send(self, message: Any) -> None:
         if message is not None and message["type"] == "http.response.body" and not message.get("more_body", False):

@@ -65,6 +65,7 @@ class WebSocketStream(WSStream):
             return
         if isinstance(event, Request):
             await self._begin(event)
+            del self.task_group  # needed once, and knows us
         elif isinstance(event, (Body, Data)):
             await self._receive(event.data)
         elif isinstance(event, EndBody):
@@ -219,4 +220,7 @@ class WebSocketStream(WSStream):
             code = int(CloseReason.NORMAL_CLOSURE)
         self.closed = True
         self.wire.end()
+        if self._accepted:
+            # wsproto's parser is a generator that refers to itself; another one, at its end, takes its place.
+            self.connection._proto._parse_more = (_ for _ in ())  # noqa: SLF001
         self.inbox.close({"type": "websocket.disconnect", "code": code, "reason": self._peer_reason})

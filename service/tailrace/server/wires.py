@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tailrace.encoding import Framing
 from tailrace.server.inbox import Inbox
-from tailrace.wire import is_disconnect
+from tailrace.wire import Taken, is_disconnect
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive
@@ -32,6 +32,14 @@ class Carrier(Protocol):
     """Whether the transport holds more than its mark."""
     draining: bool
     """Whether the service is on its way out: the peer should reconnect elsewhere."""
+
+    @property
+    def stall_seconds(self) -> float:
+        """How long the peer may take nothing of what it is owed."""
+
+    @property
+    def taken(self) -> int:
+        """How many bytes the peer has acknowledged, of all that the connection has carried."""
 
     @property
     def request_seconds(self) -> float:
@@ -61,6 +69,10 @@ class Carrier(Protocol):
 
 class Streams(Protocol):
     """The sending side of an HTTP/2 connection, as one of its wires sees it."""
+
+    @property
+    def held_up(self) -> int | None:
+        """While the connection takes nothing more, how much the peer has acknowledged; else None."""
 
     def wake(self, stream_id: int) -> None:
         """Send what the stream's buffer holds, in the loop's next turn."""
@@ -94,6 +106,11 @@ class ServerWire(ABC):
     @property
     @abstractmethod
     def writable(self) -> bool:
+        """As in `tailrace.wire.Wire`."""
+
+    @property
+    @abstractmethod
+    def taken(self) -> Taken:
         """As in `tailrace.wire.Wire`."""
 
     @abstractmethod
@@ -158,6 +175,10 @@ class DirectWire(ServerWire):
         self.writable = self._alive
         super().notify()
 
+    @property
+    def taken(self) -> Taken:
+        return Taken("connection", self._carrier.taken)
+
     def write(self, data: bytes) -> None:
         if self._alive:
             self._carrier.write(data)
@@ -180,6 +201,12 @@ class StreamWire(ServerWire):
     @property
     def writable(self) -> bool:
         return self._alive and not self._buffer.full
+
+    @property
+    def taken(self) -> Taken:
+        """A full connection holds up all its streams; else it is this stream's own window that is shut."""
+        held_up = self._streams.held_up
+        return Taken("window", -len(self._buffer)) if held_up is None else Taken("connection", held_up)
 
     def write(self, data: bytes) -> None:
         if self._alive:

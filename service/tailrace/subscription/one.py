@@ -27,7 +27,7 @@ from tailrace.subscription.pulse import Pulse
 from tailrace.tail import Tail
 from tailrace.timers import Timer, Wheel
 from tailrace.tracing import Tracing
-from tailrace.wire import Wire
+from tailrace.wire import Taken, Wire
 
 logger = logging.getLogger(__name__)
 
@@ -69,11 +69,13 @@ class Subscription:
     """One subscriber; owns its reader."""
 
     __slots__ = (
+        "_closed",
         "_deliveries",
         "_farewell",
         "_format",
         "_hub",
         "_live_told",
+        "_moved",
         "_pulse",
         "_since_ns",
         "_start",
@@ -92,7 +94,9 @@ class Subscription:
         self._live_told = start.taken is None
         self._timers: dict[str, Timer] = {}
         self._farewell: Farewell | None = None
+        self._closed = False
         self._wire: Wire | None = None
+        self._moved: tuple[int, Taken]  # when it was last seen to move, and what it had taken; set by `held_up`
         self._since_ns = time.time_ns()
         self._pulse: Pulse | None = None  # over SSE a client has nothing to say
         self.principal = principal
@@ -108,7 +112,7 @@ class Subscription:
 
     @property
     def send_timeout_seconds(self) -> float:
-        """How long the client may take nothing."""
+        """How long the client may take nothing, or next to nothing (`tailrace.wire.MIN_TAKEN_BYTES`)."""
         return self._hub.terms.send_timeout_seconds
 
     @property
@@ -132,7 +136,7 @@ class Subscription:
         self._arm("expiry", expires_in, lambda: self.end(TokenExpired()))
         if expires_in > 2 * REFRESH_NOTICE_SECONDS:
             self._arm("refresh", expires_in - REFRESH_NOTICE_SECONDS, lambda: self._say_refresh(now + expires_in))
-        self._arm("quiet", self._shortest_silence, self._look_after)
+        self._arm("quiet", self._hub.terms.heartbeat_seconds, self._look_after)
         self.reader.flush()
 
     def _log_admission(self) -> None:
@@ -141,23 +145,29 @@ class Subscription:
 
     def end(self, farewell: Farewell) -> None:
         """End the subscription once the client has taken what is there; at the send time-out, without that."""
-        if self._farewell is None:
+        if self._farewell is None and not self._closed:
             self._farewell = farewell
             self.reader.closing = True
             self._arm("cut", self.send_timeout_seconds, self._cut)
             self.reader.flush()
 
     def close(self) -> None:
-        """Leave everything: tail, wheel and registry. Harmless when done twice."""
+        """Leave everything: tail, wheel, wire and registry. Harmless when done twice."""
+        if self._closed:
+            return
+        self._closed = True
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
         self.reader.close()
+        self._wire = None
+        del self.reader  # it knows us, and full garbage collections are rare
         self._hub.dismiss(self)
 
     def say_position(self) -> None:
-        """Send the reader's position, where the wire takes it."""
+        """Send the reader's position, where the wire takes it; a reset that is due comes before the id behind it."""
         if self._wire is not None and self._wire.writable:
+            self.reader.flush()
             self.reader.write(control.position(self._format, self.reader.position))
 
     # What the reader reports.
@@ -196,6 +206,12 @@ class Subscription:
                 handed_ns = max(event.arrival.at_ns, self._since_ns)
                 self._hub.tracing.delivered(event, **told, handed_ns=handed_ns, accepted_ns=now)
 
+    def held_up(self) -> None:
+        assert self._wire is not None  # noqa: S101  set by `open`
+        self._moved = self._hub.wheel.now, self._wire.taken
+        if "stall" not in self._timers:
+            self._arm("stall", 1, self._look_whether_it_moves)
+
     def at_rest(self) -> None:
         """Everything has been taken: say goodbye, and let the transport end the response."""
         if self._farewell is None:
@@ -216,36 +232,44 @@ class Subscription:
     # What the wheel calls.
 
     def _look_after(self) -> None:
-        """Cut a client that takes nothing, send a heartbeat to one that was sent nothing, and look again in time.
-
-        Only a write makes a wire not writable: one that is not writable now has not been since the last write.
-        """
-        silence = self._hub.wheel.now - self.reader.wrote_at
+        """Send a heartbeat to a client that was sent nothing, and look again in time."""
         assert self._wire is not None  # noqa: S101  armed by `open`
+        silence = self._hub.wheel.now - self.reader.wrote_at
         if not self._wire.writable:
-            if silence >= self.send_timeout_seconds:
-                self._farewell = self._farewell or TooSlow()
-                self._hub.metrics.count_slow()
-                self._hub.seldom.log(logging.INFO, "too_slow", "cut a client that took nothing for %g seconds", silence)
-                self._cut()
-                return
+            if "stall" not in self._timers:  # it is not the reader that has filled it
+                self.held_up()
         elif silence >= self._hub.terms.heartbeat_seconds or (self._pulse is not None and self._pulse.is_due):
             if self._pulse is not None and not self._pulse.beats():
                 self._hub.seldom.log(logging.INFO, "no_pong", "sent a client away that answered no ping")
                 self.end(NoPong())
                 return
             if silence >= self._hub.terms.heartbeat_seconds:
+                self.reader.flush()  # as in `say_position`
                 moved = self.reader.sent_at != self._hub.tail.arrived
                 self.reader.write(control.heartbeat(self._format, self.reader.position if moved else None))
             else:
                 self._wire.write(control.PING)  # not by the reader: no id comes with it
                 self.reader.wrote_at = self._hub.wheel.now
             silence = 0
-        self._arm("quiet", max(1, self._shortest_silence - silence), self._look_after)
+        self._arm("quiet", max(1, self._hub.terms.heartbeat_seconds - silence), self._look_after)
 
-    @property
-    def _shortest_silence(self) -> float:
-        return min(self._hub.terms.heartbeat_seconds, self.send_timeout_seconds)
+    def _look_whether_it_moves(self) -> None:
+        """Cut a client that has taken too little since it was held up, or last seen to move; look again every tick."""
+        assert self._wire is not None  # noqa: S101  armed by `held_up`
+        del self._timers["stall"]
+        if self._wire.writable:
+            return
+        now, taken = self._hub.wheel.now, self._wire.taken
+        since, before = self._moved
+        if taken.moved_since(before):
+            self._moved = now, taken
+        elif now - since >= self.send_timeout_seconds:
+            self._farewell = self._farewell or TooSlow()
+            self._hub.metrics.count_slow()
+            self._hub.seldom.log(logging.INFO, "too_slow", "cut a client that took nothing for %g seconds", now - since)
+            self._cut()
+            return
+        self._arm("stall", 1, self._look_whether_it_moves)
 
     def _say_refresh(self, ends_at: float) -> None:
         assert self._wire is not None  # noqa: S101  armed by `open`
@@ -262,13 +286,14 @@ class Subscription:
         self._timers[name] = self._hub.wheel.after(seconds, callback)
 
     def _ready(self, expires_in: float) -> bytes:
-        # The position before any gap: a client cut off before the reset that tells of it has to be told again.
-        position = self.reader.position
+        """Say hello, with the id before any gap: who is cut off before the reset is told it the next time."""
+        refused = self._start.resumed and self._start.resets
+        position = self._start.requested if refused else self.reader.position
         incomplete = self.reader.settle()
         return control.write(
             self._format,
             control.READY,
-            id=self._start.requested if "epoch" in self._start.resets and self._start.resumed else position,
+            id=position,
             session=self.session,
             resumed=self._start.resumed and not incomplete,
             encoding=self._hub.terms.encoding,

@@ -1,0 +1,57 @@
+"""How much of what a connection has carried its peer has taken, and the end of one that takes too little.
+
+How full a buffer is does not tell: over TLS there are two, and only the upper one can be seen. The kernel knows what
+the peer has acknowledged. Knows a transport and nothing of what is spoken on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+from tailrace.wire import MIN_TAKEN_BYTES
+
+TCP_INFO = getattr(socket, "TCP_INFO", 0)
+BYTES_ACKED = struct.Struct("120xQ")
+"""``tcpi_bytes_acked`` of Linux's ``struct tcp_info`` (<linux/tcp.h>, RFC 4898 tcpEStatsAppHCThruOctetsAcked)."""
+
+
+def acknowledged(transport: asyncio.Transport) -> int:
+    """Give how many bytes the peer's kernel has acknowledged so far; 0 where that cannot be told."""
+    sock = transport.get_extra_info("socket")
+    if sock is None:  # closed meanwhile: as uvloop says it over TLS
+        return 0
+    try:
+        return int(BYTES_ACKED.unpack(sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, BYTES_ACKED.size))[0])
+    except (OSError, ValueError, struct.error):  # closed meanwhile; no TCP; an older kernel, or another system
+        return 0
+
+
+class Watch:
+    """Cuts a connection whose peer takes too little of what it is owed. Lives as long as the connection."""
+
+    __slots__ = ("_timer", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, seconds: float) -> None:
+        """From now on the peer must take `MIN_TAKEN_BYTES` in every such time, until nothing is left or `end`."""
+        self.end()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, self._look, seconds, acknowledged(self._transport))
+
+    def end(self) -> None:
+        """Ask no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self, seconds: float, before: int) -> None:
+        left = self._transport.get_write_buffer_size()
+        if left and acknowledged(self._transport) - before >= MIN_TAKEN_BYTES:
+            self.begin(seconds)
+        else:
+            self._transport.abort()
