@@ -27,6 +27,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # it re-export
     AclOperation,
     AclPermissionType,
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
     ResourcePatternType,
     ResourceType,
     ScramCredentialInfo,
@@ -64,9 +67,11 @@ listener.name.secure.scram-sha-512.sasl.jaas.config={scram} required;
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
 log.cleaner.backoff.ms=100
+log.initial.task.delay.ms=500
+log.retention.check.interval.ms=200
 """
 """A second listener with TLS and SASL. Who comes by the first may do all; `USER` only what `allow` grants. Compaction
-looks soon for something to do."""
+and retention look soon for something to do."""
 
 
 class KafkaCluster:
@@ -213,6 +218,24 @@ class KafkaCluster:
     def delete_records(self, topic: str, partition: int, before: int) -> None:
         """Move the log's start to the offset ``before``, as retention does."""
         self._administer("delete_records", [TopicPartition(topic, partition, before)])
+
+    def configure(self, topic: str, **config: str) -> None:
+        """Change a topic's configuration; keys with ``_`` for ``.``."""
+        entries = [
+            ConfigEntry(key.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
+            for key, value in config.items()
+        ]
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=entries)
+        self._administer("incremental_alter_configs", [resource])
+
+    def start_of(self, topic: str, partition: int) -> int:
+        """Give the first offset that the partition still has."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "nobody", **QUIET})
+        try:
+            start, _ = consumer.get_watermark_offsets(TopicPartition(topic, partition), ADMIN_SECONDS)
+        finally:
+            consumer.close()
+        return int(start)
 
     def exists(self, topic: str) -> bool:
         """Whether the broker shows the topic."""
