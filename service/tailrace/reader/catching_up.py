@@ -40,8 +40,7 @@ class CatchingUp:
     def id_of(self, event: Event) -> bytes:
         """Write the id of an event just taken: this reader's own, because no other has taken the same."""
         self._pad()
-        mark = (event.arrival.topic, event.arrival.partition)
-        return Position(self._tail.epochs, self._taken.offsets).text(mark=mark).encode()
+        return self._taken.id_at(self._tail.epochs, event.arrival.topic, event.arrival.partition)
 
     def pass_over(self, place: Place, offset: int) -> None:
         """Go on at ``offset``; events of the partition that were not due before may be so now: look at all again."""
