@@ -17,8 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined] # it re-exports them without saying so
@@ -82,6 +83,7 @@ class KafkaCluster:
         self._folder = Path(tempfile.mkdtemp(prefix="tailrace-kafka-"))
         *self._ports, self._other_port = free_ports(5)
         self._process: subprocess.Popen[bytes] | None = None
+        self._starter = ThreadPoolExecutor(1)  # the kernel ends the broker with the thread that started it
         self.bootstrap = self._foreign or f"127.0.0.1:{self._ports[0]}"
         self.secure_bootstrap = f"127.0.0.1:{self._ports[2]}"
         self.mutual_bootstrap = f"127.0.0.1:{self._ports[3]}"
@@ -113,9 +115,7 @@ class KafkaCluster:
         options += ["--auto-create"]  # so that every test would notice a topic made by mere asking
         with self._log.open("wb") as log:
             command = [sys.executable, str(RUN), "--die-with", str(os.getpid()), *options]
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+            self._process = self._starter.submit(_started, command, log).result()
         self._wait_until_it_answers()
 
     @property
@@ -196,6 +196,7 @@ class KafkaCluster:
     def close(self) -> None:
         """End the broker and remove its log."""
         self.kill()
+        self._starter.shutdown()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def create_topic(self, topic: str, partitions: int = 1, **config: str) -> None:
@@ -302,6 +303,10 @@ class KafkaCluster:
             if time.monotonic() > give_up:
                 raise RuntimeError(f"topic {topic} has {len(led)} led partitions instead of {partitions}")
             time.sleep(0.02)
+
+
+def _started(command: list[str], log: BinaryIO) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
 
 QUIET: dict[str, Any] = {"log_level": 2, "error_cb": lambda _: None}

@@ -50,16 +50,16 @@ def session() -> str:
 async def test_a_broker_killed(mortal: KafkaCluster, topic: str, session: str) -> None:
     """A broker that crashes and comes back elsewhere is found again, and nobody is disconnected."""
     past = Past(mortal, session, {topic: PARTITIONS})
-    with service_of(mortal, topic, heartbeat_seconds=30) as service:  # nobody answers pings while the broker starts
+    with service_of(mortal, topic) as service:
         left_with = await id_before(service, past, session)
         await asyncio.to_thread(past.say, MEANWHILE, size=LARGE)
         await push_out(mortal, service, topic)
         async with those_back(service, session, left_with) as clients:
             await clients[0].until_events(AMID)
-            mortal.kill()
+            await asyncio.to_thread(mortal.kill)
             async with those_back(service, session, left_with) as later:
                 mortal.move()
-                mortal.start()  # not in another thread: the broker ends with the thread that started it
+                await asyncio.to_thread(mortal.start)
                 for client in (*clients, *later):
                     await until_live(client)
             await asyncio.to_thread(past.say)
