@@ -133,7 +133,9 @@ class Storms(Bench):
             they.board.measure()
             counted, watch = counters(service), Stopwatch(server=service.pid)
             they.board.send_away(False)
-            meanwhile = beside(board, lambda: wait_for(lambda: they.board.ages >= clients, "everybody to be back", seconds=120))
+            meanwhile = beside(
+                board, lambda: wait_for(lambda: they.board.ages >= clients, "everybody to be back", seconds=120)
+            )
             seconds, took = watch.lap()
             counted = {title: count - counted[title] for title, count in counters(service).items()}
             told = Told(seconds, sum(took["server"]), counted, they.board.ages_ms(), f"{meanwhile} (before: {before})")
@@ -172,8 +174,8 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=5000)
     parser.add_argument("--rate", type=int, default=2000, help="events a second to these clients")
     parser.add_argument("--spread", type=float, default=3.0, help="seconds within which they come back")
-    parser.add_argument("--away", type=float, default=10.0, help="seconds of absence")
-    parser.add_argument("--memory", default="4MiB", help="tail of the service that they are absent from")
+    parser.add_argument("--away", type=float, default=15.0, help="seconds of absence")
+    parser.add_argument("--memory", default="32MiB", help="tail of the service that they are absent from")
     parser.add_argument("--live", type=int, default=1000, help="others that stay, and are sent as many events")
     options = parser.parse_args()
     take_our_core()
