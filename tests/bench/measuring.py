@@ -280,6 +280,14 @@ def wait_for(condition: Callable[[], bool], what: str, *, fails: bool = True, se
         time.sleep(0.002)
 
 
+def waited(service: ServiceProcess) -> float:
+    """Give the seconds for which its process could have run and something else had the core: a disturbed measurement.
+
+    It has one thread that matters.
+    """
+    return int(Path(f"/proc/{service.pid}/schedstat").read_text().split()[1]) / 1e9
+
+
 def service_port(service: ServiceProcess) -> int:
     """Give the port of its public listener."""
     return int(service.host_port.partition(":")[2])

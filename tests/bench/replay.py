@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.measuring import Bench, Stopwatch, Workload, service_port, take_our_core, wait_for
+from bench.measuring import Bench, Stopwatch, Workload, service_port, take_our_core, wait_for, waited
 from bench.native import Board
 from bench.produce import EVENT_BYTES, Sessions
 from bench.storm import beside, counters, herd
@@ -52,7 +52,7 @@ class Replays(Bench):
         print(log)
         for others in (False, True):
             with ExitStack() as stack:
-                service = stack.enter_context(self._service(topic, tail_max_bytes="1MiB", warmup_seconds=0))
+                service = stack.enter_context(self._service(topic, tail_max_bytes="32MiB", warmup_seconds=0))
                 board, file = stack.enter_context(self._board())
                 if others:
                     stack.enter_context(
@@ -69,7 +69,8 @@ class Replays(Bench):
             before = beside(board, lambda: time.sleep(self._seconds))
             passed, took = watch.lap()
             alone = f"{100 * sum(took['server']) / passed:.0f} %"
-        counted, watch = counters(service), Stopwatch(server=service.pid, kafka=self._kafka.pid)
+        counted, held_up = counters(service), waited(service)
+        watch = Stopwatch(server=service.pid, kafka=self._kafka.pid)
         file = self._folder / "herd"
         with herd(service, log.clients, file, spread=0.1, begin="from=earliest") as they:
             they.board.measure()
@@ -77,6 +78,7 @@ class Replays(Bench):
                 board, lambda: wait_for(lambda: they.board.ages >= log.clients, "everybody to be live", seconds=120)
             )
             passed, took = watch.lap()
+            held_up = waited(service) - held_up
             scanned = {title: count - counted[title] for title, count in counters(service).items()}
             events, wrong = they.board.events, they.board.lost_connections
             told = they.stop()
@@ -85,7 +87,7 @@ class Replays(Bench):
             f"  {'beside ' + str(LIVE) if others else 'alone'}: {records} records scanned in {passed:.1f} s,",
             f"{records / passed:.0f}/s, {records * EVENT_BYTES / passed / 1e6:.1f} MB/s of values,",
             f"{scanned['replay fetches']} fetches; {events} events delivered;",
-            f"server {per_cent(took['server'], passed)},",
+            f"server {per_cent(took['server'], passed)}, waiting for it {100 * held_up / passed:.0f} %,",
             f"kafka {per_cent(took['kafka'], passed)}; {1e6 * sum(took['server']) / max(1, records):.1f} µs a record",
         )
         if others:

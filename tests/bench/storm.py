@@ -27,6 +27,7 @@ from bench.measuring import (
     service_port,
     take_our_core,
     wait_for,
+    waited,
 )
 from bench.native import Board, percentile, running
 from kafka_cluster import KafkaCluster
@@ -76,6 +77,7 @@ class Told:
 
     seconds: float
     took: float
+    waited: float
     counted: dict[str, int]
     ages_ms: list[float]
     beside: str = ""
@@ -84,7 +86,8 @@ class Told:
         catching_up = " / ".join(f"{percentile(self.ages_ms, each) or 0:.0f}" for each in (50, 99, 100))
         counted = ", ".join(f"{count} {title}" for title, count in self.counted.items())
         lines = [
-            f"  {len(self.ages_ms)} caught up after {self.seconds:.1f} s; {self.took:.1f} s of CPU; {counted}",
+            f"  {len(self.ages_ms)} caught up after {self.seconds:.1f} s; {self.took:.1f} s of CPU",
+            f"  and {self.waited:.1f} s of waiting for it; {counted}",
             f"  from asking to tailrace.live, p50 / p99 / most: {catching_up} ms",
         ]
         return "\n".join([*lines, f"  live beside it, p50 / p99 / p99.9 ms: {self.beside}"] if self.beside else lines)
@@ -108,7 +111,7 @@ class Storms(Bench):
                 ready = time.perf_counter() - began
                 wait_for(lambda: they.board.ages >= clients, "everybody to be live again", seconds=120)
                 seconds = time.perf_counter() - began
-                told = Told(seconds, cpu(service), counters(service), they.board.ages_ms())
+                told = Told(seconds, cpu(service), waited(service), counters(service), they.board.ages_ms())
             print(
                 f"restart: {clients} clients back within {spread:g} s, {rate} events/s go on; ready after {ready:.1f} s"
             )
@@ -131,14 +134,16 @@ class Storms(Bench):
             wait_for(lambda: they.board.subscribed == 0, "everybody to go")
             before = beside(board, lambda: time.sleep(away))
             they.board.measure()
-            counted, watch = counters(service), Stopwatch(server=service.pid)
+            counted, held_up, watch = counters(service), waited(service), Stopwatch(server=service.pid)
             they.board.send_away(False)
             meanwhile = beside(
                 board, lambda: wait_for(lambda: they.board.ages >= clients, "everybody to be back", seconds=120)
             )
             seconds, took = watch.lap()
             counted = {title: count - counted[title] for title, count in counters(service).items()}
-            told = Told(seconds, sum(took["server"]), counted, they.board.ages_ms(), f"{meanwhile} (before: {before})")
+            held_up = waited(service) - held_up
+            live_felt = f"{meanwhile} (before: {before})"
+            told = Told(seconds, sum(took["server"]), held_up, counted, they.board.ages_ms(), live_felt)
             print(f"absence of {away:g} s: {clients} clients back within {spread:g} s; memory {live.tail_max_bytes}")
             print(told, f"  wrong, and else: {they.stop()}; {they.board.lost_connections} wrong", sep="\n", flush=True)
 
