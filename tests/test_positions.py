@@ -234,6 +234,14 @@ def _connect(client: Client, replica: Replica, rules: Rules) -> None:
     client.receive(Block(ready.text(), "tailrace.ready", ""))
 
 
+def _reconnected(client: Client, replica: Replica, rules: Rules) -> Reader:
+    if client.reader is not None:
+        _cut(client)
+    _connect(client, replica, rules)
+    assert client.reader is not None
+    return client.reader
+
+
 def _cut(client: Client) -> None:
     assert client.reader is not None
     client.reader.close()
@@ -245,12 +253,7 @@ def _everyone_catches_up(log: Log, replica: Replica, clients: list[Client], rule
     replica.rng = random.Random(0)
     while replica.tail.position.offsets[0] != tuple(len(records) for records in log.partitions):
         replica.consume()
-    for client in clients:
-        if client.reader is not None:
-            _cut(client)
-        if client.last is not None:
-            _connect(client, replica, rules)
-    readers = {client: client.reader for client in clients if client.reader is not None}
+    readers = {client: _reconnected(client, replica, rules) for client in clients if client.last is not None}
     while not all(reader.live for reader in readers.values()):
         for _ in range(8):
             replica.replay.step()

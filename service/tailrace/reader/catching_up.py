@@ -141,9 +141,13 @@ class CatchingUp:
         """Whether a scan is at work in the partition, or what one has scanned was not taken in full yet."""
         return self._handed.is_served(place)
 
-    def hand(self, scan: Scan, item: Event | Gap) -> int:
-        """Take over what ``scan`` has found; gives how many bytes wait to be taken."""
+    def hand(self, scan: Scan, item: Event | Gap) -> None:
+        """Take over what ``scan`` has found."""
         self._handed.add(scan, item)
+
+    @property
+    def lying_bytes(self) -> int:
+        """Of what was handed over and not taken yet."""
         return self._handed.bytes
 
     def _note_scans(self) -> None:

@@ -272,9 +272,15 @@ class Reader:
         if self._late is not None:
             self._late.served_by(place, scan)
 
-    def hand(self, scan: Scan, item: Event | Gap) -> int:
-        """Take over what a scan has found; gives how many bytes wait to be taken."""
-        return 0 if self._late is None else self._late.hand(scan, item)
+    def hand(self, scan: Scan, item: Event | Gap) -> None:
+        """Take over what a scan has found."""
+        if self._late is not None:
+            self._late.hand(scan, item)
+
+    @property
+    def lying_bytes(self) -> int:
+        """Of what was handed over and not taken yet."""
+        return 0 if self._late is None else self._late.lying_bytes
 
     def left_by(self, place: Place, scan: Scan, offset: int) -> None:
         """A scan has let the reader go, having looked at all before ``offset`` for it."""

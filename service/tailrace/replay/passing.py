@@ -18,7 +18,8 @@ from tailrace.tail import Tail
 class Pass:
     """The readers of one partition, each with the first offset that it lacks.
 
-    One that has more than ``max_bytes`` lying is let go. ``on_leave`` is told of whoever is served no more.
+    One that still has more than ``max_bytes`` lying when the next stretch brings something for it is let go, so that
+    at most this and one stretch lie. ``on_leave`` is told of whoever is served no more.
     """
 
     def __init__(
@@ -107,9 +108,11 @@ class Pass:
             if readers := sessions.get(address(record) or b""):
                 event = self._decoder.decode(record, arrival)
                 for reader in [reader for reader, lacks in readers.items() if lacks <= event.offset]:
-                    concerned[reader] = None
-                    if reader.hand(self, event) > self._max_bytes:
-                        self._let_go(reader, event.offset + 1)
+                    if reader not in concerned and reader.lying_bytes > self._max_bytes:
+                        self._let_go(reader, event.offset)
+                    else:
+                        concerned[reader] = None
+                        reader.hand(self, event)
         self._move_to(stretch.next_offset)
         return concerned
 
