@@ -90,7 +90,7 @@ class CatchingUp:
         """Give the events that the client lacks, and the gaps between them, and count each as taken."""
         while self._handed:
             item = self._handed.pop()
-            self.pass_over(place_of(item), item.offset if isinstance(item, Gap) else item.offset + 1)
+            self.pass_over(place_of(item), after(item))
             yield item
         self._note_scans()
         self.place = max(self.place, self._view.first)
@@ -142,8 +142,9 @@ class CatchingUp:
         return self._handed.is_served(place)
 
     def hand(self, scan: Scan, item: Event | Gap) -> None:
-        """Take over what ``scan`` has found."""
-        self._handed.add(scan, item)
+        """Take over what ``scan`` has found, unless it was taken from the tail already: a scan goes on for a while."""
+        if after(item) > self._taken.entry(*place_of(item)):
+            self._handed.add(scan, item)
 
     @property
     def lying_bytes(self) -> int:
@@ -167,3 +168,8 @@ class CatchingUp:
     def _pad(self) -> None:
         """Rule 4: a partition that the id did not know has entry 0; one that this replica does not know is kept."""
         self._taken.pad(map(self._tail.partitions, range(len(self._tail.topics))))
+
+
+def after(item: Event | Gap) -> int:
+    """Give where its reader goes on once it has taken it."""
+    return item.offset if isinstance(item, Gap) else item.offset + 1

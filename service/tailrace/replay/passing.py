@@ -15,6 +15,11 @@ from tailrace.reader import Gap, Place, Reader
 from tailrace.tail import Tail
 
 
+OVERLAP = 8
+"""A pass goes on into the oldest eighth of what the tail holds of its partition. Without that the floor, which moves with
+every batch, has left most of its readers behind again before they were woken: they would ask again and again."""
+
+
 class Pass:
     """The readers of one partition, each with the first offset that it lacks.
 
@@ -50,18 +55,24 @@ class Pass:
 
     @property
     def floor(self) -> int:
-        """Where the pass ends, for now."""
+        """From where on the tail has everything."""
         return self._tail.floor(*self.place)
 
+    @property
+    def end(self) -> int:
+        """Where the pass ends, for now: `OVERLAP` above the floor."""
+        floor = self.floor
+        return floor + (self._tail.next_offset(*self.place) - floor) // OVERLAP
+
     def is_over(self) -> bool:
-        """Whether the floor was reached, nobody is left, or the topic is not the one that they asked for."""
+        """Whether the end was reached, nobody is left, or the topic is not the one that they asked for."""
         self._move_to(self.at)
         return self._reached or not self._sessions or self.epoch != self._tail.epochs[self.topic]
 
     def _move_to(self, offset: int) -> None:
-        """Go on; once the floor was reached for good, because from then on readers take what the tail has."""
-        self.at = max(self.at, min(offset, self.floor))
-        self._reached = self._reached or self.at >= self.floor
+        """Go on; the end, once it was reached, is one for good."""
+        self.at = max(self.at, min(offset, self.end))
+        self._reached = self._reached or self.at >= self.end
 
     def __len__(self) -> int:
         """How many it serves."""
@@ -100,10 +111,10 @@ class Pass:
     def take(self, stretch: Stretch) -> Iterable[Reader]:
         """Hand over what ``stretch`` brings for anybody; gives the readers concerned."""
         concerned: dict[Reader, None] = {}
-        arrival, floor = self._tail.arrival(*self.place), self.floor
+        arrival, end = self._tail.arrival(*self.place), self.end
         address, sessions = self._decoder.address, self._sessions
         for record in stretch.records:
-            if record.offset >= floor:
+            if record.offset >= end:
                 break
             if readers := sessions.get(address(record) or b""):
                 event = self._decoder.decode(record, arrival)
@@ -119,7 +130,7 @@ class Pass:
     def skip(self, offset: int, reason: str) -> list[Reader]:
         """Nothing below ``offset`` can be read: tell everyone who lacks some of it; gives them.
 
-        From the floor on the tail has it.
+        From the floor on the tail has it, and the pass is over.
         """
         offset, told = min(offset, self.floor), []
         for readers in self._sessions.values():
@@ -129,4 +140,5 @@ class Pass:
                     readers[reader] = offset
                     told.append(reader)
         self._move_to(offset)
+        self._reached = self._reached or self.at >= self.floor
         return told
