@@ -121,6 +121,28 @@ def test_the_floor_is_reached_for_good() -> None:
     assert (here.one.floor, here.one.is_over()) == (4, True)
 
 
+def test_it_goes_on_into_the_oldest_of_the_tail() -> None:
+    """The floor may move on before its readers are woken; what they took from the tail comes no second time."""
+    here = Here(floor=2)
+    append(here.tail, *records(*range(2, 18)))
+    client = here.joined(0)
+    here.take(*records(0, 1, 2))
+    from_both, before = client.data(), here.one.is_over()
+    here.take(*records(3, 4))
+    assert (from_both[:3], len(from_both), before) == (["0", "1", "2"], 19, False)
+    assert (client.data(), here.one.at, here.one.is_over()) == ([], 4, True)
+
+
+def test_damage_above_the_floor_ends_it() -> None:
+    """The tail had read that record before it was damaged."""
+    here = Here(floor=2)
+    append(here.tail, *records(*range(2, 18)))
+    client = here.joined(0)
+    here.take(*records(0, 1, 2))
+    told = here.one.skip(4, "unreadable")
+    assert (told, here.one.at, here.one.is_over(), len(client.data())) == ([], 3, True, 19)
+
+
 def test_empty_stretches_move_it_on() -> None:
     """Records that were compacted away, or aborted, are passed over."""
     here = Here()

@@ -14,10 +14,9 @@ from tailrace.kafka import Stretch
 from tailrace.reader import Gap, Place, Reader
 from tailrace.tail import Tail
 
-
 OVERLAP = 8
-"""A pass goes on into the oldest eighth of what the tail holds of its partition. Without that the floor, which moves with
-every batch, has left most of its readers behind again before they were woken: they would ask again and again."""
+"""A pass goes on into the oldest eighth of what the tail holds of its partition. Without that the floor, which moves
+with every batch, has left most of its readers behind again before they were woken: they would ask again and again."""
 
 
 class Pass:
@@ -132,6 +131,9 @@ class Pass:
 
         From the floor on the tail has it, and the pass is over.
         """
+        self._reached = self._reached or offset >= self.floor
+        if self.at >= self.floor:
+            return []
         offset, told = min(offset, self.floor), []
         for readers in self._sessions.values():
             for reader, lacks in readers.items():
@@ -140,5 +142,4 @@ class Pass:
                     readers[reader] = offset
                     told.append(reader)
         self._move_to(offset)
-        self._reached = self._reached or self.at >= self.floor
         return told
