@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from builders import make_tail
+from builders import FakeReplays, make_tail
 from changes import Changes
 from tailrace import auth
 from tailrace.admission import Admission
 from tailrace.auth import Verifier
+from tailrace.errors import KafkaTrouble
 from tailrace.subscription import Subscriptions, Terms
 from tailrace.tail import Tail
 from tailrace.timers import Wheel
@@ -88,8 +89,35 @@ def raw_scope(path: str, headers: Mapping[str, str], **more: Any) -> dict[str, A
     }
 
 
+class FakeAsking:
+    """Says where the log ends, and where it was at a time: what a test has set, and what happens meanwhile."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        """``ends``, or the time that was asked for."""
+        self.log_ends: Sequence[Sequence[int]] = [[1 << 40]]
+        self.offsets: Sequence[Sequence[int]] = [[0]]
+        self.trouble: KafkaTrouble | None = None
+        self.on_question: Callable[[], None] = lambda: None
+
+    async def ends(self) -> Sequence[Sequence[int]]:
+        await self._think("ends")
+        return self.log_ends
+
+    async def since(self, when_ms: int) -> Sequence[Sequence[int]]:
+        await self._think(str(when_ms))
+        if self.trouble is not None:
+            raise self.trouble
+        return self.offsets
+
+    async def _think(self, question: str) -> None:
+        self.asked.append(question)
+        await asyncio.sleep(0)
+        self.on_question()
+
+
 class Front:
-    """A tail and who may read it; ``waiting`` and ``known`` are set by hand."""
+    """A tail and who may read it; what Kafka would say is set by hand."""
 
     def __init__(self, tail: Tail | None = None, *allowed_origins: str, **terms: Any) -> None:
         self.tail = tail or make_tail()
@@ -98,10 +126,17 @@ class Front:
         self.refreshes = 0
         self.on_refresh: Callable[[], None] = lambda: None
         self.wheel = Wheel()
-        self.subscriptions = Subscriptions(self.tail, self.wheel, Terms(**terms), lambda: self.waiting)
-        verifier = Verifier.from_secret(SECRET, audience="tailrace")
+        self.replays = FakeReplays()
+        self.asking = FakeAsking()
+        self.subscriptions = Subscriptions(
+            self.tail, self.wheel, Terms(**terms), lambda: self.waiting, replays=self.replays
+        )
         self.admission = Admission(
-            self.subscriptions, verifier, allowed_origins=allowed_origins, refreshed=self._refreshed
+            self.subscriptions,
+            Verifier.from_secret(SECRET, audience="tailrace"),
+            allowed_origins=allowed_origins,
+            refreshed=self._refreshed,
+            asking=self.asking,
         )
 
     async def _refreshed(self) -> bool:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from starlette.types import Message, Receive
 
 from tailrace.encoding import FORMATS, Framing
+from tailrace.errors import Farewell, ReplayFull
 from tailrace.event import Decoder, Event
 from tailrace.position import Position
-from tailrace.reader import Reader
+from tailrace.reader import Place, Reader
 from tailrace.tail import Tail
 from tailrace.timers import Wheel
 from tailrace.wire import HIGH_WATER_BYTES, Taken
@@ -79,6 +80,8 @@ class FakeOwner:
         self.rests = 0
         self.full = 0
         self.failures: list[Exception] = []
+        self.ends: list[str] = []
+        self.on_end: Callable[[], object] = lambda: None
         self.deliveries: list[tuple[list[int], int, bool]] = []
         """(offsets, bytes, live) of each write that was accepted."""
 
@@ -97,8 +100,33 @@ class FakeOwner:
     def at_rest(self) -> None:
         self.rests += 1
 
+    def end(self, farewell: Farewell) -> None:
+        self.ends.append(farewell.reason)
+        self.on_end()
+
     def failed(self, error: Exception) -> None:
         self.failures.append(error)
+
+
+class FakeReplays:
+    """A replay that writes down who asks for what, and reads nothing: a test hands over what there is."""
+
+    def __init__(self, max_records: int = 1_000_000_000) -> None:
+        self.max_records = max_records
+        self.is_full = False
+        self.at = 0
+        self.asked: list[tuple[Place, int]] = []
+        """(partition, offset)"""
+        self.left: list[Reader] = []
+
+    def ask(self, reader: Reader, place: Place, offset: int) -> None:
+        if self.is_full:
+            raise ReplayFull
+        self.asked.append((place, offset))
+        reader.served_by(place, self)
+
+    def leave(self, reader: Reader) -> None:
+        self.left.append(reader)
 
 
 def make_tail(partitions: int = 1, max_bytes: int = 1 << 20, epoch: str = EPOCH) -> Tail:
@@ -121,7 +149,7 @@ def make_reader(
     tail: Tail, taken: Sequence[Sequence[int]] | None = None, session: str = "s", resets: Sequence[str] = ()
 ) -> Reader:
     """Make a reader whose owner only takes notes."""
-    return Reader(tail, session, taken, FakeOwner(), Wheel(), resets)
+    return Reader(tail, session, taken, FakeOwner(), Wheel(), FakeReplays(), resets)
 
 
 def attached(reader: Reader) -> ListWire:

@@ -10,6 +10,8 @@ from tailrace.config import load
 from tailrace.consumer import Consumer
 from tailrace.event import Decoder
 from tailrace.kafka import Kafka
+from tailrace.metrics import Metrics
+from tailrace.replay import Bounds, Replay, Scanner
 from tailrace.service import Service, connection_of, verifier_of
 from tailrace.subscription import Subscriptions, Terms
 from tailrace.tail import Tail
@@ -30,14 +32,24 @@ def idle_service(*, draining: bool = False, **variables: str) -> Service:
     tail.learn(0, "9f3a2c1d", 1)
     kafka = Kafka(connection_of(settings), tail.topics, isolation_level=settings.kafka_isolation_level)
     decoder = Decoder(session_header=None, encoding="text", max_event_bytes=settings.max_event_bytes)
-    subscriptions = Subscriptions(tail, Wheel(), Terms(), list)
+    consumer = Consumer(kafka, tail, decoder, warmup_seconds=0)
+    scanner = Scanner(kafka, tail, refreshed=consumer.refreshed, metrics=Metrics())
+    replay = Replay(scanner, tail, decoder, Bounds())
+    subscriptions = Subscriptions(tail, Wheel(), Terms(), list, replays=replay)
     subscriptions.draining = draining
     return Service(
         settings,
         tail,
-        Consumer(kafka, tail, decoder, warmup_seconds=0),
+        consumer,
+        replay,
         subscriptions,
-        Admission(subscriptions, verifier_of(settings), allowed_origins=(), refreshed=_no_news),
+        Admission(
+            subscriptions,
+            verifier_of(settings),
+            allowed_origins=(),
+            refreshed=_no_news,
+            asking=consumer.asking,
+        ),
         subscriptions.metrics,
     )
 

@@ -17,8 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined] # it re-exports them without saying so
@@ -27,6 +28,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # it re-export
     AclOperation,
     AclPermissionType,
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
     ResourcePatternType,
     ResourceType,
     ScramCredentialInfo,
@@ -64,9 +68,11 @@ listener.name.secure.scram-sha-512.sasl.jaas.config={scram} required;
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
 log.cleaner.backoff.ms=100
+log.initial.task.delay.ms=500
+log.retention.check.interval.ms=200
 """
 """A second listener with TLS and SASL. Who comes by the first may do all; `USER` only what `allow` grants. Compaction
-looks soon for something to do."""
+and retention look soon for something to do."""
 
 
 class KafkaCluster:
@@ -77,6 +83,7 @@ class KafkaCluster:
         self._folder = Path(tempfile.mkdtemp(prefix="tailrace-kafka-"))
         *self._ports, self._other_port = free_ports(5)
         self._process: subprocess.Popen[bytes] | None = None
+        self._starter = ThreadPoolExecutor(1)  # the kernel ends the broker with the thread that started it
         self.bootstrap = self._foreign or f"127.0.0.1:{self._ports[0]}"
         self.secure_bootstrap = f"127.0.0.1:{self._ports[2]}"
         self.mutual_bootstrap = f"127.0.0.1:{self._ports[3]}"
@@ -100,11 +107,6 @@ class KafkaCluster:
 
     def start(self) -> None:
         """Start the broker, or start it again, on the same ports and log; returns when it answers."""
-        self.launch()
-        self.wait_until_it_answers()
-
-    def launch(self) -> None:
-        """Begin to `start`. Not in a thread that ends before the broker shall: the kernel ends it with its thread."""
         if self._foreign:
             return
         port, controller_port, *_ = map(str, self._ports)
@@ -113,9 +115,8 @@ class KafkaCluster:
         options += ["--auto-create"]  # so that every test would notice a topic made by mere asking
         with self._log.open("wb") as log:
             command = [sys.executable, str(RUN), "--die-with", str(os.getpid()), *options]
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+            self._process = self._starter.submit(_started, command, log).result()
+        self._wait_until_it_answers()
 
     @property
     def ca_file(self) -> str:
@@ -195,6 +196,7 @@ class KafkaCluster:
     def close(self) -> None:
         """End the broker and remove its log."""
         self.kill()
+        self._starter.shutdown()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def create_topic(self, topic: str, partitions: int = 1, **config: str) -> None:
@@ -217,6 +219,24 @@ class KafkaCluster:
     def delete_records(self, topic: str, partition: int, before: int) -> None:
         """Move the log's start to the offset ``before``, as retention does."""
         self._administer("delete_records", [TopicPartition(topic, partition, before)])
+
+    def configure(self, topic: str, **config: str) -> None:
+        """Change a topic's configuration; keys with ``_`` for ``.``."""
+        entries = [
+            ConfigEntry(key.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
+            for key, value in config.items()
+        ]
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=entries)
+        self._administer("incremental_alter_configs", [resource])
+
+    def start_of(self, topic: str, partition: int) -> int:
+        """Give the first offset that the partition still has."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "nobody", **QUIET})
+        try:
+            start, _ = consumer.get_watermark_offsets(TopicPartition(topic, partition), ADMIN_SECONDS)
+        finally:
+            consumer.close()
+        return int(start)
 
     def exists(self, topic: str) -> bool:
         """Whether the broker shows the topic."""
@@ -263,10 +283,7 @@ class KafkaCluster:
         for future in futures.values():
             future.result(ADMIN_SECONDS)
 
-    def wait_until_it_answers(self) -> None:
-        """Wait for the end of what `launch` began. Raises `RuntimeError` with the broker's own words if it fails."""
-        if self._foreign:
-            return
+    def _wait_until_it_answers(self) -> None:
         give_up = time.monotonic() + START_SECONDS
         while not accepts(self._ports[0]):
             ended = self._process is None or self._process.poll() is not None
@@ -286,6 +303,10 @@ class KafkaCluster:
             if time.monotonic() > give_up:
                 raise RuntimeError(f"topic {topic} has {len(led)} led partitions instead of {partitions}")
             time.sleep(0.02)
+
+
+def _started(command: list[str], log: BinaryIO) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
 
 QUIET: dict[str, Any] = {"log_level": 2, "error_cb": lambda _: None}

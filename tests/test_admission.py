@@ -44,7 +44,7 @@ async def test_an_address_that_names_no_session_is_malformed(session: str) -> No
     assert BadRequest is type(await refusal(Front(), scope(session)))
 
 
-@pytest.mark.parametrize("query", ["from=yesterday", "since=1", "last_event_id=v2.x", "lastEventId=v1.zz"])
+@pytest.mark.parametrize("query", ["from=yesterday", "since=yesterday", "last_event_id=v2.x", "lastEventId=v1.zz"])
 async def test_a_query_that_cannot_be_read_is_malformed(query: str) -> None:
     """A person wrote it: better an error than another place than they meant."""
     assert 400 == (await refusal(Front(), scope(query=query, headers=bearer()))).status

@@ -25,6 +25,8 @@ from tailrace.config import load
 from tailrace.consumer import Consumer
 from tailrace.errors import ComeBack, TooManyConnections
 from tailrace.kafka import KafkaConnection
+from tailrace.metrics import Metrics
+from tailrace.replay import Bounds, Replay, Scanner
 from tailrace.service import Service, connection_of, verifier_of
 from tailrace.subscription import Subscriptions, Terms
 from tailrace.tail import Tail
@@ -51,15 +53,20 @@ def service(waits: Waits | None = None, **variables: str) -> Service:
     )
     tail = Tail(settings.kafka_topics, settings.tail_max_bytes)
     tail.learn(0, "9f3a2c1d", 1)
-    consumer = Consumer(FakeKafka(t=1), tail, DECODER, warmup_seconds=0)
-    subscriptions = Subscriptions(tail, Wheel(), Terms(max_connections=settings.max_connections), waits or Waits())
+    kafka = FakeKafka(t=1)
+    consumer = Consumer(kafka, tail, DECODER, warmup_seconds=0)
+    scanner = Scanner(kafka, tail, refreshed=consumer.refreshed, metrics=Metrics())
+    replay = Replay(scanner, tail, DECODER, Bounds())
+    terms = Terms(max_connections=settings.max_connections)
+    subscriptions = Subscriptions(tail, Wheel(), terms, waits or Waits(), replays=replay)
     admission = Admission(
         subscriptions,
         verifier_of(settings),
         allowed_origins=settings.allowed_origins,
         refreshed=consumer.refreshed,
+        asking=consumer.asking,
     )
-    return Service(settings, tail, consumer, subscriptions, admission, subscriptions.metrics)
+    return Service(settings, tail, consumer, replay, subscriptions, admission, subscriptions.metrics)
 
 
 async def public(path: str, *, of: Service | None = None, **about: Any) -> httpx.Response:

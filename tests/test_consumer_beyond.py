@@ -11,7 +11,7 @@ import pytest
 from builders import DECODER, Block, FakeRecord, ListWire, append, attached, make_reader
 from fake_kafka import FakeKafka
 from leaping import leaping
-from tailrace.consumer import Intake
+from tailrace.consumer import Asking, Intake
 from tailrace.consumer.beyond import LOOK_SECONDS, READERS_AT_ONCE, Beyond
 from tailrace.consumer.topology import Topology
 from tailrace.kafka import HIGH_WATERMARK
@@ -30,7 +30,7 @@ async def looking(kafka: FakeKafka) -> AsyncIterator[Tail]:
         topology = Topology(tail)
         topology.take_up(await kafka.identity())
         tail.begin(0, 0, NEXT)
-        beyond = Beyond(kafka, tail, topology, Intake(tail, DECODER, lambda: 0.0))
+        beyond = Beyond(Asking(kafka, tail, topology), tail, topology, Intake(tail, DECODER, lambda: 0.0))
         task = asyncio.create_task(beyond.run())
         try:
             yield tail

@@ -158,3 +158,21 @@ def test_a_vector_keeps_what_it_is_given() -> None:
     assert list(vector) == [(0, 0, 1), (0, 1, 0), (0, 2, 7), (1, 0, 0)]
     vector.clear(0)
     assert list(vector) == [(1, 0, 0)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3), st.integers(0, 20), st.booleans()), max_size=20),
+    st.lists(st.integers(0, 4), min_size=2, max_size=2),
+)
+def test_a_vector_writes_the_id_of_a_position(steps: list[tuple[int, int, int, bool]], counts: list[int]) -> None:
+    """Whatever was set, padded or cleared before: what it keeps of the last id is never stale."""
+    vector = Vector([[3], []])
+    for topic, partition, offset, change in steps:
+        vector.set(topic, partition, offset)
+        epochs = (A, B) if change else (B, A)
+        expected = Position(epochs, vector.offsets).text(mark=(topic, partition)).encode()
+        assert [expected, expected] == [vector.id_at(epochs, topic, partition) for _ in range(2)]
+        if change:
+            vector.pad(counts)
+        elif offset == 0:
+            vector.clear(1 - topic)

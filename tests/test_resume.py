@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from builders import EPOCH, FakeRecord, append
+from builders import EPOCH
 from tailrace.errors import BadRequest
 from tailrace.position import MalformedId, parse
-from tailrace.resume import From, Start, Wish, is_strange, start_of, wish_of
+from tailrace.resume import From, Start, Wish, is_ahead, is_strange, start_of, wish_of, within
 from tailrace.tail import Tail
 
 A, B, FOREIGN = EPOCH, "00c0ffee", "deadbeef"
@@ -52,10 +54,16 @@ def start(text: str, tail: Tail) -> Start:
         (None, {"from": "tail"}, Wish(from_=From.TAIL)),
         (None, {"from": "earliest"}, Wish(from_=From.EARLIEST)),
         (None, {"last_event_id": ID, "from": "tail"}, Wish(parse(ID), ID, from_=From.TAIL)),
+        (None, {"since": "0"}, Wish(since_ms=0)),
+        (None, {"since": "7", "from": "earliest"}, Wish(since_ms=7, from_=From.EARLIEST)),
+        (None, {"last_event_id": ID, "since": "7"}, Wish(parse(ID), ID)),
+        (ID, {"since": "7"}, Wish(parse(ID), ID)),
         (None, {"token": "x", "other": "y"}, Wish()),
     ],
 )
-def test_header_before_query_before_from(header: str | None, query: dict[str, str], expected: Wish) -> None:
+def test_header_before_query_before_since_before_from(
+    header: str | None, query: dict[str, str], expected: Wish
+) -> None:
     """The header is the browser's, and newer than the URL; an empty value is none."""
     assert expected == wish_of(header, query)
 
@@ -85,7 +93,18 @@ def test_query_that_cannot_be_read_is_an_error(name: str) -> None:
         ({"from": ""}, "'from' is ''; expected"),
         ({"from": "NOW"}, "'from' is 'NOW'; expected"),
         ({"from": "x" * 5000}, "'from' is 'x{40}'; expected"),
-        ({"since": "2026-01-01T00:00:00Z"}, "'since' is not supported"),
+        ({"since": "yesterday"}, "'since' is 'yesterday'; expected a time by RFC 3339, or Unix milliseconds"),
+        ({"since": ""}, "'since' is ''; expected"),
+        ({"since": "-1"}, "'since' is '-1'; expected"),
+        ({"since": "\u0661"}, "'since' is '\u0661'; expected"),
+        ({"since": "1" * 16}, "'since' is '1{16}'; expected"),
+        ({"since": "2026-01-01"}, "'since' is '2026-01-01'; expected"),
+        ({"since": "2026-01-01T00:00:00"}, "'since' is '2026-01-01T00:00:00'; expected"),
+        ({"since": "2026-01-01T00:00Z"}, "'since' is '2026-01-01T00:00Z'; expected"),
+        ({"since": "2026-01-01T00:00:00Z0"}, "'since' is '2026-01-01T00:00:00Z0'; expected"),
+        ({"since": "2026-02-30T00:00:00Z"}, "'since' is '2026-02-30T00:00:00Z'; expected"),
+        ({"since": "2026-01-01T00:00:00+24:00"}, "'since' is '2026-01-01T00:00:00\\+24:00'; expected"),
+        ({"since": "x" * 5000}, "'since' is 'x{40}'; expected"),
     ],
 )
 @pytest.mark.parametrize("header", [None, ID])
@@ -93,6 +112,29 @@ def test_malformed_query_is_named(header: str | None, query: dict[str, str], mes
     """Also beside a header that would win: the URL was wrong from the start."""
     with pytest.raises(BadRequest, match=message):
         wish_of(header, query)
+
+
+@pytest.mark.parametrize(
+    "value,expected",
+    [
+        ("1767225600000", 1767225600000),
+        ("2026-01-01T00:00:00Z", 1767225600000),
+        ("2026-01-01t00:00:00z", 1767225600000),
+        ("2026-01-01T00:00:00.25Z", 1767225600250),
+        ("2026-01-01T00:00:00.251Z", 1767225600251),
+        ("2026-01-01T00:00:00.2501Z", 1767225600251),
+        ("2026-01-01T00:00:00.250000000Z", 1767225600250),
+        ("2026-01-01T01:30:00+01:30", 1767225600000),
+        ("2026-01-01T01:30:00 01:30", 1767225600000),
+        ("2025-12-31T23:00:00-01:00", 1767225600000),
+        ("1969-12-31T23:59:59Z", 0),
+        ("0001-01-01T00:00:00+23:59", 0),
+        ("9" * 15, 999_999_999_999_999),
+    ],
+)
+def test_since_is_a_time_of_rfc_3339_or_milliseconds(value: str, expected: int) -> None:
+    """A ``+`` that nobody encoded has become a space; what lies before Kafka's time is its beginning."""
+    assert expected == wish_of(None, {"since": value}).since_ms
 
 
 # Without an id.
@@ -108,17 +150,16 @@ def test_tail_is_what_memory_holds() -> None:
     assert start_of(Wish(from_=From.TAIL), tail_of(A, B)) == Start(((3, 3), (3, 3)))
 
 
-def test_earliest_is_bounded_by_what_is_held() -> None:
-    """Where something lies below the floors the client is told that there was more."""
-    assert start_of(Wish(from_=From.EARLIEST), tail_of(A)) == Start(((3, 3),), ("bounded",))
+def test_earliest_is_where_the_log_begins() -> None:
+    """As far as Kafka has told; what lies below memory comes from there, and nothing is missing."""
+    tail = tail_of(A, B)
+    tail.note_start(0, 1, 2)
+    assert start_of(Wish(from_=From.EARLIEST), tail) == Start(((0, 2), (0, 0)))
 
 
-def test_earliest_of_a_log_held_whole_is_complete() -> None:
-    """With every floor at 0 nothing is missing."""
-    tail = Tail(["t"], 1 << 20)
-    tail.learn(0, A, 1)
-    append(tail, FakeRecord(0))
-    assert start_of(Wish(from_=From.EARLIEST), tail) == Start(((0,),))
+def test_since_is_where_kafka_says_it_was() -> None:
+    """Whatever else is asked for beside it."""
+    assert start_of(Wish(since_ms=7, from_=From.EARLIEST), tail_of(A), [[1, 9]]) == Start(((1, 9),))
 
 
 def test_unreadable_header_is_a_reset_at_what_is_held() -> None:
@@ -210,3 +251,45 @@ def test_id_that_closed_its_session_says_so() -> None:
 def test_an_id_beats_from() -> None:
     """A client that was here before goes on where it was."""
     assert start_of(Wish(parse(ID), ID, from_=From.EARLIEST), tail_of(A)).taken == ((5, 6),)
+
+
+# Beyond this replica, and beyond the log.
+
+
+@pytest.mark.parametrize(
+    "taken,expected",
+    [
+        pytest.param(None, False, id="live"),
+        pytest.param(((3, 3),), False, id="at-the-cut"),
+        pytest.param(((3, 4),), True, id="one-entry-is-further"),
+        pytest.param(((3, 3, 1),), True, id="a-partition-that-is-unknown-here"),
+        pytest.param(((3, 3, 0),), False, id="of-which-it-has-nothing"),
+        pytest.param(((3,),), False, id="fewer-partitions"),
+    ],
+)
+def test_who_is_ahead_of_this_replica(taken: tuple[tuple[int, ...], ...] | None, expected: bool) -> None:
+    """A faster replica has served it, or the log lost its end."""
+    assert is_ahead(Start(taken), tail_of(A)) is expected
+
+
+@pytest.mark.parametrize(
+    "taken,ends,expected",
+    [
+        pytest.param((5, 6), [5, 6], Start(((5, 6),)), id="the-replica-is-slower"),
+        pytest.param((5, 6), [9, 5], Start(((5, 3),), ("truncated",)), id="cut-off-beyond-the-replica"),
+        pytest.param((5, 6), [2, 1], Start(((2, 1),), ("truncated",) * 2), id="cut-off-before-it"),
+        pytest.param((5, 6), [5], Start(((5, 6),)), id="an-end-is-not-known"),
+        pytest.param((5, 6), [], Start(((5, 6),)), id="no-end-is-known"),
+        pytest.param((3,), [3, 3], Start(((3,),)), id="fewer-partitions"),
+    ],
+)
+def test_start_lies_within_the_log(taken: tuple[int, ...], ends: list[int], expected: Start) -> None:
+    """Beyond a fresh high watermark the log was cut off: it goes on where this replica is, or at the end, and is told.
+    What else was known of the start is kept."""
+    given = replace(expected, taken=(taken,), resets=("epoch",), requested=ID)
+    assert within(given, tail_of(A), [ends]) == replace(given, taken=expected.taken, resets=("epoch", *expected.resets))
+
+
+def test_who_is_live_is_not_beyond_the_log() -> None:
+    """It begins at the cut."""
+    assert within(Start(None), tail_of(A), [[1, 1]]) == Start(None)

@@ -8,22 +8,37 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
+from typing import Protocol
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Scope
 
 from tailrace import auth
 from tailrace.auth import Principal, Verifier
-from tailrace.errors import BadRequest, ComeBack, Refused, Unauthenticated
+from tailrace.errors import BadRequest, ComeBack, KafkaTrouble, Refused, Unauthenticated
 from tailrace.event import session_problem
-from tailrace.resume import Wish, is_strange, start_of, wish_of
+from tailrace.resume import Offsets, Start, Wish, is_ahead, is_strange, start_of, wish_of, within
 from tailrace.subscription import Subscription, Subscriptions
 
 logger = logging.getLogger(__name__)
 
+MAX_QUESTIONS = 100
+"""Clients that may wait at once for the offsets of a time: each is a question to every leader, in turn."""
+
+
+class Questions(Protocol):
+    """What only Kafka can tell: `tailrace.consumer.Asking`."""
+
+    async def ends(self) -> Offsets: ...
+    async def since(self, when_ms: int) -> Offsets: ...
+
 
 class Admission:
-    """Admits subscribers. ``refreshed`` asks Kafka who it is, once for all who wait; False when it does not answer."""
+    """Admits subscribers.
+
+    ``refreshed`` asks Kafka who it is, once for all who wait; False when it does not answer. ``asking`` asks it for
+    offsets.
+    """
 
     def __init__(
         self,
@@ -32,11 +47,14 @@ class Admission:
         *,
         allowed_origins: Collection[str],
         refreshed: Callable[[], Awaitable[bool]],
+        asking: Questions,
     ) -> None:
         self._subscriptions = subscriptions
         self._verifier = verifier
         self._allowed_origins = allowed_origins
         self._refreshed = refreshed
+        self._asking = asking
+        self._questions = 0
 
     async def admit(self, scope: Scope, token: str | None = None) -> Subscription:
         """Admit whoever asks; ``token`` is one that came in a first message, where the request held none.
@@ -49,8 +67,7 @@ class Admission:
         wish = wish_of(Headers(scope=scope).get("last-event-id"), QueryParams(scope["query_string"]))
         principal = self._verifier.verify(token) if token is not None else self.principal(scope)
         self._subscriptions.check(principal, session)
-        await self._meet(wish)
-        return self._subscriptions.admit(principal, session, start_of(wish, self._subscriptions.tail))
+        return self._subscriptions.admit(principal, session, await self._start(wish))
 
     def note(self, refused: Refused) -> None:
         """Count and log a refusal; call it once the client is answered with it. Its detail never quotes a token."""
@@ -80,10 +97,26 @@ class Admission:
             scope["headers"], scheme=scope["scheme"], host=host, allowed_origins=self._allowed_origins
         )
 
-    async def _meet(self, wish: Wish) -> None:
-        """Ask Kafka who it is before an id of an unknown incarnation is called unknown."""
-        if is_strange(wish, self._subscriptions.tail) and not await self._refreshed():
+    async def _start(self, wish: Wish) -> Start:
+        """Decide where the reader begins, having asked Kafka what only Kafka can tell."""
+        tail = self._subscriptions.tail
+        if is_strange(wish, tail) and not await self._refreshed():
             raise ComeBack("the id names a topic that Kafka has to be asked about, and Kafka does not answer")
+        start = start_of(wish, tail, await self._since(wish))
+        return within(start, tail, await self._asking.ends()) if is_ahead(start, tail) else start
+
+    async def _since(self, wish: Wish) -> Offsets | None:
+        if wish.id is not None or wish.unreadable or wish.since_ms is None:
+            return None
+        if self._questions >= MAX_QUESTIONS:
+            raise ComeBack("too many ask for a time at once")
+        self._questions += 1
+        try:
+            return await self._asking.since(wish.since_ms)
+        except KafkaTrouble:
+            raise ComeBack("Kafka does not tell where it was at that time") from None
+        finally:
+            self._questions -= 1
 
 
 def _session_of(scope: Scope) -> str:

@@ -21,6 +21,7 @@ per transport, from the class attributes below::
     │   ├── TooManyFrames               1008
     │   ├── MessageTooBig               1009
     │   ├── InternalTrouble             1011
+    │   ├── ReplayFull                  1013  too many wait for what lies below memory
     │   ├── BadMessage                  4400
     │   ├── TokenExpired                4401  come back with a new token
     │   ├── TooSlow                     4409
@@ -135,6 +136,10 @@ class MessageTooBig(Farewell):
 
 class InternalTrouble(Farewell):
     close_code, reason = 1011, "internal error"
+
+
+class ReplayFull(Farewell):
+    close_code, reason = 1013, "come back later"
 
 
 class BadMessage(Farewell):

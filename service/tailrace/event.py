@@ -217,6 +217,10 @@ class Decoder:
         self._max_event_bytes = max_event_bytes
         self._trace_of = trace_of
 
+    def address(self, record: Record) -> bytes | None:
+        """Give the name of the record's session as it came; None where it has none."""
+        return record.key if self._session_header is None else dict(record.headers).get(self._session_header)
+
     def decode(self, record: Record, arrival: Arrival) -> Event:
         """Make an event of ``record``.
 

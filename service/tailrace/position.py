@@ -85,10 +85,12 @@ class Position:
 class Vector:
     """Next offsets that change, by topic and partition: a position on its way. Lives as long as its reader."""
 
-    __slots__ = ("_topics",)
+    __slots__ = ("_affixes", "_around", "_topics")
 
     def __init__(self, topics: Iterable[Iterable[int]] = ()) -> None:
         self._topics = [list(offsets) for offsets in topics]
+        self._around: tuple[tuple[str, ...], int, int] | None = None  # what `_affixes` stand around
+        self._affixes = (b"", b"")
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         """Give (topic, partition, next offset) of every entry; entries may be set meanwhile."""
@@ -104,19 +106,35 @@ class Vector:
     def set(self, topic: int, partition: int, offset: int) -> None:
         """Set one entry; those missing before it are 0."""
         offsets = self._topics[topic]
+        if self._around is not None and (self._around[1:] != (topic, partition) or partition >= len(offsets)):
+            self._around = None
         offsets += [0] * (partition + 1 - len(offsets))
         offsets[partition] = offset
+
+    def id_at(self, epochs: tuple[str, ...], topic: int, partition: int) -> bytes:
+        """Write it as the id of the event of this partition that was taken last.
+
+        What stands around the partition's own entry is kept: mostly many events of one partition follow one another.
+        """
+        around = (epochs, topic, partition)
+        if self._around != around:
+            self._affixes = Position(epochs, self.offsets).around(topic, partition)
+            self._around = around
+        return b"%b%d%b" % (self._affixes[0], self.entry(topic, partition), self._affixes[1])
 
     def pad(self, partitions: Iterable[int]) -> None:
         """Have at least so many entries for each topic; the new ones are 0, and none is taken away."""
         for topic, count in enumerate(partitions):
             if topic == len(self._topics):
                 self._topics.append([])
-            self._topics[topic] += [0] * (count - len(self._topics[topic]))
+            if (missing := count - len(self._topics[topic])) > 0:
+                self._topics[topic] += [0] * missing
+                self._around = None
 
     def clear(self, topic: int) -> None:
         """Begin at the beginning of a topic."""
         self._topics[topic] = []
+        self._around = None
 
     @property
     def offsets(self) -> tuple[tuple[int, ...], ...]:

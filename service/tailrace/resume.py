@@ -6,13 +6,25 @@ another cluster, or from a topic that was deleted and made again, is recognised 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 
 from tailrace.errors import BadRequest
 from tailrace.position import NO_TOPIC, EventId, MalformedId, parse
 from tailrace.tail import Tail
+
+Offsets = Sequence[Sequence[int]]
+"""By topic and partition."""
+
+MAX_MS_DIGITS = 15
+"""Of Unix milliseconds: some thirty thousand years."""
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_UNENCODED_PLUS = re.compile(r" (?=\d\d:\d\d$)")
+_KAFKA_BEGINS = datetime.fromtimestamp(0, UTC)
 
 
 class From(Enum):
@@ -25,12 +37,15 @@ class From(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Where a client asks to begin. An id beats ``from_``; ``unreadable`` is a header that holds no id of ours."""
+    """Where a client asks to begin. An id beats ``since_ms``, and that ``from_``; ``unreadable`` is a header that holds
+    no id of ours."""
 
     id: EventId | None = None
     text: str = ""
     """The id as it came: told back in `tailrace.reset`."""
     unreadable: bool = False
+    since_ms: int | None = None
+    """Unix milliseconds."""
     from_: From = From.NOW
 
 
@@ -50,7 +65,7 @@ class Start:
 
 
 def wish_of(last_event_id: str | None, query: Mapping[str, str]) -> Wish:
-    """Read what a request asks for: the ``Last-Event-ID`` header, then ``last_event_id`` or its alias, then ``from``.
+    """Read what a request asks for: ``Last-Event-ID``, then ``last_event_id`` or its alias, then ``since``, ``from``.
 
     The header wins, because on a reconnect the browser sends it beside the URL's stale query. One that cannot be read
     is not an error: the browser sends it by itself, and a 400 would end that EventSource for good.
@@ -58,9 +73,7 @@ def wish_of(last_event_id: str | None, query: Mapping[str, str]) -> Wish:
     Raises:
         BadRequest: a query value is malformed; the message names it.
     """
-    if "since" in query:
-        raise BadRequest("'since' is not supported by this version; use 'last_event_id' or 'from'")
-    from_ = _from(query)
+    from_, since_ms = _from(query), _since(query)
     if last_event_id:
         try:
             return Wish(parse(last_event_id), last_event_id, from_=from_)
@@ -68,7 +81,7 @@ def wish_of(last_event_id: str | None, query: Mapping[str, str]) -> Wish:
             return Wish(None, last_event_id[:100], unreadable=True)
     if text := query.get("last_event_id") or query.get("lastEventId"):
         return Wish(parse(text), text, from_=from_)
-    return Wish(from_=from_)
+    return Wish(since_ms=since_ms, from_=from_)
 
 
 def _from(query: Mapping[str, str]) -> From:
@@ -79,22 +92,69 @@ def _from(query: Mapping[str, str]) -> From:
         raise BadRequest(f"'from' is {value[:40]!r}; expected 'now', 'tail' or 'earliest'") from None
 
 
+def _since(query: Mapping[str, str]) -> int | None:
+    """Read Unix milliseconds, or a time by RFC 3339 section 5.6, rounded up to them: nothing older is asked for.
+
+    A ``+`` that nobody encoded has become a space on its way.
+    """
+    if (value := query.get("since")) is None:
+        return None
+    if value.isascii() and value.isdigit() and len(value) <= MAX_MS_DIGITS:
+        return int(value)
+    text = _UNENCODED_PLUS.sub("+", value).upper()
+    if _TIME.fullmatch(text):
+        with suppress(ValueError):  # there is no such day
+            return max(0, -((_KAFKA_BEGINS - datetime.fromisoformat(text)) // timedelta(milliseconds=1)))
+    raise BadRequest(f"'since' is {value[:40]!r}; expected a time by RFC 3339, or Unix milliseconds")
+
+
 def is_strange(wish: Wish, tail: Tail) -> bool:
     """Whether the id names a topic's incarnation that is not known here yet: a fresh identity may tell."""
     return wish.id is not None and any(_entries(wish.id, number, tail) is None for number in range(len(tail.topics)))
 
 
-def start_of(wish: Wish, tail: Tail) -> Start:
-    """Decide where a reader begins. An incarnation that stays unknown means a reset, at what the tail holds."""
+def start_of(wish: Wish, tail: Tail, since: Offsets | None = None) -> Start:
+    """Decide where a reader begins. An incarnation that stays unknown means a reset, at what the tail holds.
+
+    ``since`` are the offsets of the first records that are not older than `Wish.since_ms`.
+    """
     if wish.id is not None:
         return _resumed(wish.id, wish.text, tail)
-    floors = tuple(_floors(tail, number) for number in range(len(tail.topics)))
     if wish.unreadable:
-        return Start(floors, ("epoch",), requested=wish.text)
-    if wish.from_ is From.NOW:
-        return Start(None)
-    incomplete = wish.from_ is From.EARLIEST and any(any(offsets) for offsets in floors)
-    return Start(floors, ("bounded",) if incomplete else ())
+        return Start(_all_of(tail, tail.floor), ("epoch",), requested=wish.text)
+    if since is not None:
+        return Start(tuple(tuple(offsets) for offsets in since))
+    match wish.from_:
+        case From.NOW:
+            return Start(None)
+        case From.TAIL:
+            return Start(_all_of(tail, tail.floor))
+        case From.EARLIEST:
+            return Start(_all_of(tail, tail.start))
+
+
+def is_ahead(start: Start, tail: Tail) -> bool:
+    """Whether the reader would wait for this replica: it is the slower one, or the log was cut off meanwhile."""
+    return any(entry > tail.next_offset(*place) for *place, entry in _entries_of(start))
+
+
+def within(start: Start, tail: Tail, ends: Offsets) -> Start:
+    """Cut a start back where it lies beyond the log's ``ends``, which are fresh high watermarks: there it was cut off.
+
+    Where nothing is known of an end, there are fewer entries.
+    """
+    taken = [list(offsets) for offsets in start.taken or ()]
+    for topic, partition, entry in _entries_of(start):
+        if partition < len(ends[topic]) and entry > ends[topic][partition]:
+            taken[topic][partition] = min(tail.next_offset(topic, partition), ends[topic][partition])
+            start = replace(start, resets=(*start.resets, "truncated"))
+    return replace(start, taken=tuple(map(tuple, taken))) if start.taken is not None else start
+
+
+def _entries_of(start: Start) -> Iterator[tuple[int, int, int]]:
+    for topic, offsets in enumerate(start.taken or ()):
+        for partition, entry in enumerate(offsets):
+            yield topic, partition, entry
 
 
 def _resumed(id_: EventId, text: str, tail: Tail) -> Start:
@@ -103,7 +163,7 @@ def _resumed(id_: EventId, text: str, tail: Tail) -> Start:
     for number in range(len(tail.topics)):
         entries = _entries(id_, number, tail)
         if entries is None:
-            entries, resets = _floors(tail, number), ("epoch",)
+            entries, resets = _of_topic(tail, number, tail.floor), ("epoch",)
         taken.append(entries)
     return Start(tuple(taken), resets, resumed=True, requested=text, ended=id_.ended)
 
@@ -124,5 +184,9 @@ def _entries(id_: EventId, number: int, tail: Tail) -> tuple[int, ...] | None:
     return None
 
 
-def _floors(tail: Tail, number: int) -> tuple[int, ...]:
-    return tuple(tail.floor(number, partition) for partition in range(tail.partitions(number)))
+def _of_topic(tail: Tail, number: int, of: Callable[[int, int], int]) -> tuple[int, ...]:
+    return tuple(of(number, partition) for partition in range(tail.partitions(number)))
+
+
+def _all_of(tail: Tail, of: Callable[[int, int], int]) -> tuple[tuple[int, ...], ...]:
+    return tuple(_of_topic(tail, number, of) for number in range(len(tail.topics)))

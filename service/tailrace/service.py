@@ -21,6 +21,7 @@ from tailrace.consumer import IDLE_WAIT_MS, Consumer
 from tailrace.event import Decoder
 from tailrace.kafka import GroupCommits, Kafka, KafkaConnection
 from tailrace.metrics import Metrics, Reading, measure_loop_lag
+from tailrace.replay import Bounds, Replay, Scanner
 from tailrace.subscription import Subscriptions, Terms
 from tailrace.tail import Tail
 from tailrace.timers import Wheel
@@ -34,6 +35,7 @@ class Service:
     settings: Settings
     tail: Tail
     consumer: Consumer
+    replay: Replay
     subscriptions: Subscriptions
     admission: Admission
     metrics: Metrics
@@ -54,7 +56,7 @@ async def running(settings: Settings, *, idle_wait_ms: int = IDLE_WAIT_MS) -> As
     try:
         wheel = Wheel()
         service = made(settings, wheel, tracing, idle_wait_ms)
-        jobs = [service.consumer.run(), wheel.run(), measure_loop_lag(service.metrics)]
+        jobs = [service.consumer.run(), service.replay.run(), wheel.run(), measure_loop_lag(service.metrics)]
         if settings.kafka_group_id is not None:
             positions = service.consumer.positions
             jobs.append(GroupCommits(connection_of(settings), settings.kafka_group_id, positions).run())
@@ -74,29 +76,42 @@ def made(settings: Settings, wheel: Wheel, tracing: Tracing, idle_wait_ms: int) 
     verifier = verifier_of(settings)
     tail = Tail(sorted(settings.kafka_topics), settings.tail_max_bytes)
     metrics = Metrics(gauges(lambda: service))
+    decoder = _decoder(settings, tracing)
     consumer = Consumer(
-        Kafka(connection_of(settings), tail.topics, isolation_level=settings.kafka_isolation_level),
+        _kafka(settings, tail),
         tail,
-        _decoder(settings, tracing),
+        decoder,
         warmup_seconds=settings.warmup_seconds,
         idle_wait_ms=idle_wait_ms,
         on_sampled=tracing.consumed,
         metrics=metrics,
     )
+    scanner = Scanner(_kafka(settings, tail), tail, refreshed=consumer.refreshed, metrics=metrics)
+    replay = Replay(scanner, tail, decoder, _bounds(settings))
     subscriptions = Subscriptions(
         tail,
         wheel,
         _terms(settings),
         lambda: consumer.waiting,
+        replays=replay,
         continuity=lambda: consumer.continuity,
         metrics=metrics,
         tracing=tracing,
     )
     admission = Admission(
-        subscriptions, verifier, allowed_origins=settings.allowed_origins, refreshed=consumer.refreshed
+        subscriptions,
+        verifier,
+        allowed_origins=settings.allowed_origins,
+        refreshed=consumer.refreshed,
+        asking=consumer.asking,
     )
-    service = Service(settings, tail, consumer, subscriptions, admission, metrics)
+    service = Service(settings, tail, consumer, replay, subscriptions, admission, metrics)
     return service
+
+
+def _kafka(settings: Settings, tail: Tail) -> Kafka:
+    """Make a client; live reading and replay have one each, so that neither waits for the other's answers."""
+    return Kafka(connection_of(settings), tail.topics, isolation_level=settings.kafka_isolation_level)
 
 
 def gauges(of: Callable[[], Service]) -> Mapping[str, Callable[[], Reading]]:
@@ -112,6 +127,8 @@ def gauges(of: Callable[[], Service]) -> Mapping[str, Callable[[], Reading]]:
         "tailrace_tail_sessions": lambda: of().tail.sessions,
         "tailrace_tail_oldest_event_age_seconds": lambda: _oldest_age(of().tail),
         "tailrace_tail_appended_events_total": lambda: of().tail.arrived,
+        "tailrace_replay_readers": lambda: of().replay.waiting,
+        "tailrace_replay_passes": lambda: of().replay.at_work,
         "tailrace_kafka_healthy": lambda: not of().consumer.degraded,
         "tailrace_kafka_lag_records": lambda: of().consumer.intake.lag.records(),  # noqa: PLW0108  not before it is made
         "tailrace_kafka_lag_seconds": lambda: of().consumer.intake.lag.seconds(),  # noqa: PLW0108
@@ -160,6 +177,15 @@ def connection_of(settings: Settings) -> KafkaConnection:
 
 def _text(file: Path | None) -> str | None:
     return None if file is None else str(file)
+
+
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(
+        passes=settings.replay_max_passes,
+        readers=settings.replay_max_readers,
+        bytes=settings.replay_max_bytes,
+        records=settings.replay_max_records,
+    )
 
 
 def _terms(settings: Settings) -> Terms:

@@ -37,7 +37,8 @@ class Tail:
         """Which incarnation of each topic is being read."""
         self._next: list[list[int]] = [[] for _ in self.topics]
         self._floor: list[list[int]] = [[] for _ in self.topics]
-        self._jumps: dict[tuple[int, int], tuple[int, str]] = {}
+        self._start: list[list[int]] = [[] for _ in self.topics]
+        self._gaps: dict[tuple[int, int], tuple[int, int, str]] = {}
         self._events: deque[Event] = deque()
         self._views: dict[str, View] = {}
         self._touched: dict[View, None] = {}
@@ -87,10 +88,15 @@ class Tail:
         offsets = self._floor[topic]
         return offsets[partition] if partition < len(offsets) else 0
 
-    def reason_below(self, topic: int, partition: int, offset: int) -> str:
-        """Say why an offset below the floor cannot be read: the last jump's reason where one passed over it."""
-        target, reason = self._jumps.get((topic, partition), (0, ""))
-        return reason if offset < target else "bounded"
+    def start(self, topic: int, partition: int) -> int:
+        """Give the first offset that Kafka still has, as far as it has told; 0 where it has not."""
+        offsets = self._start[topic]
+        return offsets[partition] if partition < len(offsets) else 0
+
+    def beyond_gap(self, topic: int, partition: int, offset: int) -> tuple[int, str]:
+        """Where the last jump passed over ``offset``, give where it went and why; elsewhere 0 and nothing."""
+        begin, end, reason = self._gaps.get((topic, partition), (0, 0, ""))
+        return (end, reason) if begin <= offset < end else (0, "")
 
     # What comes in.
 
@@ -105,12 +111,17 @@ class Tail:
         missing = partitions - len(self._next[topic])
         self._next[topic] += [0] * missing
         self._floor[topic] += [0] * missing
+        self._start[topic] += [0] * missing
         self._position = None  # last: the readers of a topic made again have asked for it meanwhile
 
     def begin(self, topic: int, partition: int, offset: int) -> None:
         """Say where reading starts, before anything was appended."""
         self._position = None
         self._next[topic][partition] = self._floor[topic][partition] = offset
+
+    def note_start(self, topic: int, partition: int, offset: int) -> None:
+        """Kafka says where the log starts now: below it there is nothing to be had."""
+        self._start[topic][partition] = offset
 
     def arrival(self, topic: int, partition: int) -> Arrival:
         """Begin a stretch of one partition's events, which will share their cut but for their own entry."""
@@ -160,7 +171,7 @@ class Tail:
         self._scatter()
         self._drop(lambda arrival: arrival.topic == topic and arrival.partition == partition)
         before = self._next[topic][partition]
-        self._jumps[topic, partition] = (max(offset, before), reason)
+        self._gaps[topic, partition] = (before, offset, reason)
         self.begin(topic, partition, offset)
         if offset < before:  # what will come there now is not what readers had
             for view in self._views.values():
@@ -171,8 +182,8 @@ class Tail:
         """Leave a topic that was deleted and made again: nothing that is known of it means anything any more."""
         self._scatter()
         self._drop(lambda arrival: arrival.topic == topic)
-        self._jumps = {place: jump for place, jump in self._jumps.items() if place[0] != topic}
-        self._next[topic], self._floor[topic] = [], []
+        self._gaps = {place: gap for place, gap in self._gaps.items() if place[0] != topic}
+        self._next[topic], self._floor[topic], self._start[topic] = [], [], []
         for view in self._views.values():
             for reader in view.readers:
                 reader.forget(topic)
@@ -191,7 +202,7 @@ class Tail:
             view.first = view.end - len(kept)
             view.events = deque(kept)
             for reader in view.readers:
-                reader.place = view.first
+                reader.look_again()
             if not kept and not view.readers:
                 self._forget(view)
         self.bytes -= sum(event.size for event in self._events if gone(event.arrival))

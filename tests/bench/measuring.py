@@ -244,10 +244,13 @@ class Bench:
             yield crowd
 
     @contextmanager
-    def _producing(self, workload: Workload, topic: str, file: Path) -> Iterator[subprocess.Popen[str]]:
-        seconds = WARM_UP_SECONDS + self._seconds + 0.5
+    def _producing(
+        self, workload: Workload, topic: str, file: Path, *, seconds: float = 0, name: str = "s"
+    ) -> Iterator[subprocess.Popen[str]]:
+        seconds = seconds or WARM_UP_SECONDS + self._seconds + 0.5
         shape = [workload.sessions, workload.clients, workload.rate, workload.burst, seconds]
-        command = [sys.executable, "-m", "bench.produce", self._kafka.bootstrap, topic, *map(str, shape), str(file)]
+        where = [self._kafka.bootstrap, topic]
+        command = [sys.executable, "-m", "bench.produce", *where, *map(str, shape), str(file), name]
         with running(command, stdout=subprocess.PIPE) as producer:
             yield producer
 
@@ -266,15 +269,23 @@ def per_event(took: tuple[float, float], count: int, passed: float) -> Result:
     return Result(cpu_us=1e6 * (user + system) / count, system_us=1e6 * system / count, per_second=count / passed)
 
 
-def wait_for(condition: Callable[[], bool], what: str, *, fails: bool = True) -> None:
+def wait_for(condition: Callable[[], bool], what: str, *, fails: bool = True, seconds: float = SETTLE_SECONDS) -> None:
     """Poll until ``condition`` holds; after a while give up, and the bench with it if that ``fails`` it."""
-    give_up = time.monotonic() + SETTLE_SECONDS
+    give_up = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > give_up:
             if fails:
                 sys.exit(f"gave up waiting for {what}")
             return
         time.sleep(0.002)
+
+
+def waited(service: ServiceProcess) -> float:
+    """Give the seconds for which its process could have run and something else had the core: a disturbed measurement.
+
+    It has one thread that matters.
+    """
+    return int(Path(f"/proc/{service.pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 def service_port(service: ServiceProcess) -> int:

@@ -50,6 +50,15 @@ class Board:
     def lost_connections(self) -> int:
         return self._numbers[3]
 
+    def send_away(self, away: bool) -> None:
+        """Let a herd go, or come back; a crowd takes no notice."""
+        self._numbers[7] = away
+
+    @property
+    def ages(self) -> int:
+        """How many were taken."""
+        return self._numbers[4]
+
     def measure(self) -> None:
         """Take ages from now on."""
         self._numbers[4] = 0
@@ -60,11 +69,15 @@ class Board:
         self._numbers[5] = 0
         return sorted(age / 1000 for age in self._ages[: self._numbers[4]])
 
+    def stop(self) -> None:
+        """End whoever counts here."""
+        self._numbers[6] = 1
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._numbers[6] = 1
+        self.stop()
         self._numbers.release()
         self._ages.release()
         self._memory.close()

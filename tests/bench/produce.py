@@ -22,13 +22,21 @@ AT_ONCE = 500
 
 
 class Sessions:
-    """Produces to one session after the other, ``burst`` events at a time."""
+    """Produces to one session after the other, ``burst`` events at a time; numbers what each session gets, from 0."""
 
     def __init__(
-        self, bootstrap: str, topic: str, sessions: int, burst: int, *, linger_ms: int, name: str = "s"
+        self,
+        bootstrap: str,
+        topic: str,
+        sessions: int,
+        burst: int,
+        *,
+        linger_ms: int,
+        name: str = "s",
+        codec: str = "none",
     ) -> None:
         limits = {"linger.ms": linger_ms, "queue.buffering.max.messages": 1_000_000}
-        self._producer = Producer({"bootstrap.servers": bootstrap, **limits})
+        self._producer = Producer({"bootstrap.servers": bootstrap, "compression.type": codec, **limits})
         self._topic = topic
         self._keys = [f"{name}{number}".encode() for number in range(sessions)]
         self._burst = burst
@@ -36,8 +44,10 @@ class Sessions:
 
     def produce(self, due: float) -> None:
         """Produce one event, due at a Unix time."""
-        key = self._keys[self.produced // self._burst % len(self._keys)]
-        value = f"~X~T{due:017.6f}~".encode().ljust(EVENT_BYTES, b"x")
+        turn, each = divmod(self.produced, self._burst)
+        number = turn // len(self._keys) * self._burst + each
+        key = self._keys[turn % len(self._keys)]
+        value = f"~X~T{due:017.6f}~{number}~".encode().ljust(EVENT_BYTES, b"x")
         while True:
             try:
                 self._producer.produce(self._topic, value, key=key)
@@ -81,10 +91,18 @@ def as_taken(to: Sessions, board: Path, clients: int, seconds: float) -> None:
 
 
 def main(
-    bootstrap: str, topic: str, sessions: int, clients: int, rate: float, burst: int, seconds: float, board: Path
+    bootstrap: str,
+    topic: str,
+    sessions: int,
+    clients: int,
+    rate: float,
+    burst: int,
+    seconds: float,
+    board: Path,
+    name: str,
 ) -> int:
     """Produce for ``seconds``; give how many."""
-    to = Sessions(bootstrap, topic, sessions, burst, linger_ms=1 if rate else 5)
+    to = Sessions(bootstrap, topic, sessions, burst, linger_ms=1 if rate else 5, name=name)
     if rate:
         steadily(to, rate, seconds)
     else:
@@ -94,6 +112,7 @@ def main(
 
 
 if __name__ == "__main__":
-    bootstrap, topic, sessions, clients, rate, burst, seconds, board = sys.argv[1:]
-    made = main(bootstrap, topic, int(sessions), int(clients), float(rate), int(burst), float(seconds), Path(board))
+    bootstrap, topic, sessions, clients, rate, burst, seconds, board, name = sys.argv[1:]
+    shape = (int(sessions), int(clients), float(rate), int(burst), float(seconds))
+    made = main(bootstrap, topic, *shape, Path(board), name)
     sys.stdout.write(f"{made}\n")

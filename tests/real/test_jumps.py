@@ -146,11 +146,11 @@ async def test_a_batch_that_cannot_be_read(cluster: KafkaCluster, topic: str, se
             await client.until_events(2 * 6 - 1)
         await asyncio.to_thread(service.restart)
         async with Client([service], [sse_h2], ask(service, session, old)) as late:
-            await late.until_events(7)
+            await late.until_events(4 + 5)
     before = before_reset(client)
     assert ([0, 1, 2], list(range(6))) == (heard(before, HOLE), heard(before, WHOLE))
     assert ([0, 1, 2, 4, 5], ["unreadable"]) == (heard(client.events, HOLE), reasons(client))
-    assert ([4, 5], list(range(1, 6)), ["unreadable"]) == (
+    assert ([1, 2, 4, 5], list(range(1, 6)), ["unreadable"]) == (
         heard(late.events, HOLE),
         heard(late.events, WHOLE),
         reasons(late),
@@ -165,11 +165,11 @@ async def test_a_log_that_was_cut_off(cluster: KafkaCluster, topic: str, session
             say(cluster, topic, session, range(5))
             await client.until_events(10)
             beyond = client.last_id
-            cluster.stop()
+            await asyncio.to_thread(cluster.stop)
             segment = cluster.segment(topic, HOLE)
             with segment.open("r+b") as file:
                 file.truncate(batches(segment)[3][0])
-            cluster.start()  # not in another thread: the broker ends with the thread that started it
+            await asyncio.to_thread(cluster.start)
             await client.until(lambda: bool(client.controls("reset")))
             async with Client([service], [websocket_h2], ask(service, session, beyond)) as late:
                 await late.until(lambda: bool(late.controls("live")))

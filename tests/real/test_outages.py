@@ -76,12 +76,6 @@ async def until_status(service: ServiceProcess, status: str, words: str = "") ->
     await asyncio.to_thread(service.wait_until, lambda: service.status() == status and words in service.words())
 
 
-async def back(mortal: KafkaCluster) -> None:
-    """Start the broker again, while clients go on: who does not answer pings for three seconds is sent away."""
-    mortal.launch()
-    await asyncio.to_thread(mortal.wait_until_it_answers)
-
-
 def undisturbed(clients: Sequence[Client]) -> bool:
     """Whether every client is still on its first connection, and was told of no break."""
     return all(client.answers in ([200], [101]) and not client.controls("reset") for client in clients)
@@ -94,7 +88,7 @@ async def test_away_at_the_start(mortal: KafkaCluster, topic: str, session: str)
         await until_status(service, "waiting", f"the broker {mortal.bootstrap} cannot be reached")
         async with one_of_each(service, session) as clients:
             told = [client.controls("disconnect")[0] for client in clients]
-            await back(mortal)
+            await asyncio.to_thread(mortal.start)
             for client in clients:
                 await until_told(client, "ready")
             async with Numbers(mortal, topic) as numbers:
@@ -121,7 +115,7 @@ async def test_killed_and_back_elsewhere(mortal: KafkaCluster, topic: str, sessi
             for wanderer in wanderers:
                 await until_connections(wanderer, 2)
             mortal.move()
-            await back(mortal)
+            await asyncio.to_thread(mortal.start)
             async with Numbers(mortal, topic) as again:
                 await again.say(session, MANY)
                 for client in (*clients, *wanderers):

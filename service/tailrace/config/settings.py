@@ -96,6 +96,27 @@ class Settings(BaseSettings):
         le=3600,
         description="how much of the past is read before the service is ready",
     )
+    replay_max_passes: int = Field(
+        4,  # each may take as much of the event loop as live reading leaves it
+        ge=1,
+        le=64,
+        description="partitions read again at once, for clients that lack what memory does not hold",
+    )
+    replay_max_readers: int = Field(
+        10_000,  # everyone, after a long outage: they share the passes
+        ge=1,
+        description="clients that may wait for it; one more is told to come back",
+    )
+    replay_max_bytes: Bytes = Field(
+        256 * 1024,  # four writes: who does not take that much meanwhile loses nothing by asking again
+        ge=1,
+        description="of what was read for one of them, may lie until it takes it",
+    )
+    replay_max_records: int = Field(
+        1_000_000,  # some ten seconds of reading
+        ge=1,
+        description="records of a partition read for one resume; a client that lacks more is told, and given these",
+    )
     heartbeat_seconds: float = Field(
         15,  # below the 30 s after which the strictest usual proxies cut a silent connection, with room for one miss
         ge=1,

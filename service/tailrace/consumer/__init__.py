@@ -6,6 +6,7 @@ fetch starts from them, and nothing here holds an offset of its own::
     reading      `Consumer`: a task per leader that fetches, one that asks who leads; what to do in trouble
     warmup       where to begin in each partition, and when the tail is warm
     topology     which topics and partitions there are, in which incarnation, and who leads them
+    asking       where the log ends now, and where it was at some time
     beyond       readers whose id lies beyond the end of the log
     continuity   whether Kafka keeps all that it was given
     intake       one batch: decode, append, wake
@@ -13,8 +14,9 @@ fetch starts from them, and nothing here holds an offset of its own::
     pace         how long a fetch may wait, by load
 """
 
+from tailrace.consumer.asking import Asking
 from tailrace.consumer.intake import Intake
-from tailrace.consumer.pace import IDLE_WAIT_MS
-from tailrace.consumer.reading import Cluster, Consumer
+from tailrace.consumer.pace import IDLE_WAIT_MS, jittered
+from tailrace.consumer.reading import CORRUPT_TRIES, Cluster, Consumer
 
-__all__ = ["IDLE_WAIT_MS", "Cluster", "Consumer", "Intake"]
+__all__ = ["CORRUPT_TRIES", "IDLE_WAIT_MS", "Asking", "Cluster", "Consumer", "Intake", "jittered"]

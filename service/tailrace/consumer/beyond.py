@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
+from tailrace.consumer.asking import Asking
 from tailrace.consumer.intake import Intake
 from tailrace.consumer.topology import Topology
-from tailrace.consumer.warmup import Offsets
-from tailrace.errors import KafkaTrouble
 from tailrace.kafka import HIGH_WATERMARK
 from tailrace.tail import Tail
 from tailrace.view import Follower
@@ -29,8 +28,8 @@ Place = tuple[str, int]
 class Beyond:
     """Looks for such readers, and sends them back to where this replica is."""
 
-    def __init__(self, kafka: Offsets, tail: Tail, topology: Topology, intake: Intake) -> None:
-        self._kafka = kafka
+    def __init__(self, asking: Asking, tail: Tail, topology: Topology, intake: Intake) -> None:
+        self._asking = asking
         self._tail = tail
         self._topology = topology
         self._intake = intake
@@ -49,24 +48,12 @@ class Beyond:
 
         Who left meanwhile takes no notice, and who reads a topic that was made again is ahead no more.
         """
-        ends = await self._ends(ahead)
+        ends = await self._asking.known(HIGH_WATERMARK, ahead)
         async with self._intake.turn():
             for reader in readers:
                 for place, entry in self._ahead(reader, ends).items():
                     if entry > ends[place]:
                         self._cut_back(reader, place)
-
-    async def _ends(self, places: set[Place]) -> dict[Place, int]:
-        """Give the high watermarks, as far as they can be had now."""
-        found: dict[Place, int] = {}
-        for node in self._topology.leaders:
-            if mine := [place for place in self._topology.led_by(node) if place in places]:
-                try:
-                    answer = await self._kafka.offsets(node, mine, HIGH_WATERMARK)
-                except KafkaTrouble:
-                    continue  # told elsewhere; they are looked at again
-                found |= {place: end for place, end in answer.items() if isinstance(end, int)}
-        return found
 
     def _ahead(self, reader: Follower, places: Iterable[Place]) -> dict[Place, int]:
         """Give those of ``places`` where the reader is ahead of this replica, with its next offset."""

@@ -121,6 +121,8 @@ class Intake:
                 if event.trace is not None:
                     self._on_sampled(event, tail.readers(event.session))
         tail.advance(topic, partition, stretch.next_offset)
+        if stretch.log_start >= 0:
+            tail.note_start(topic, partition, stretch.log_start)
         self._measure(stretch)
         self._on_stretch(stretch)
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
 
+from tailrace.consumer.asking import Asking
 from tailrace.consumer.beyond import Beyond
 from tailrace.consumer.continuity import Continuity, Policies
 from tailrace.consumer.intake import Batch, Intake
@@ -74,7 +75,8 @@ class Consumer:
         self._warmup = Warmup(tail, self._topology, seconds=warmup_seconds)
         self._readers: dict[int, asyncio.Task[None]] = {}
         self._continuity = Continuity(kafka, tail)
-        self._beyond = Beyond(kafka, tail, self._topology, self.intake)
+        self.asking = Asking(kafka, tail, self._topology)
+        self._beyond = Beyond(self.asking, tail, self._topology, self.intake)
         self._corrupt: dict[tuple[str, int], tuple[int, int]] = {}
         """By partition, the offset of the batch that cannot be read, and how often it could not."""
         self._astray: set[tuple[str, int]] = set()

@@ -102,6 +102,7 @@ class Warmup:
         share = self._tail.max_bytes // partitions // LEAST_EVENT_BYTES
         back = min(max(end - by_time, LEAST_RECORDS), share)
         self._tail.begin(self._topology.number(place[0]), place[1], max(start, end - back))
+        self._tail.note_start(self._topology.number(place[0]), place[1], start)
         self._ends[place] = (self._epoch(place), end)
         del self._unbegun[place]
 

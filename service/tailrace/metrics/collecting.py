@@ -87,6 +87,11 @@ class Metrics:
         self._count("tailrace_kafka_fetches_total")
         self._count("tailrace_kafka_records_total", amount=records)
 
+    def count_scan(self, records: int) -> None:
+        """Count one answer to a fetch below the floor, with all the records in it."""
+        self._count("tailrace_replay_fetches_total")
+        self._count("tailrace_replay_records_total", amount=records)
+
     def count_failure(self) -> None:
         self._count("tailrace_kafka_failures_total")
 

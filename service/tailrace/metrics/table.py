@@ -94,6 +94,10 @@ TABLE = (
     Metric("tailrace_tail_sessions", "gauge", "sessions that have events in it, or readers"),
     Metric("tailrace_tail_oldest_event_age_seconds", "gauge", "how far back a client can resume from memory"),
     Metric("tailrace_tail_appended_events_total", "counter", "events that came in"),
+    Metric("tailrace_replay_readers", "gauge", "readers that are given what memory does not hold, or wait for it"),
+    Metric("tailrace_replay_passes", "gauge", "passes over the log of a partition, for all who wait there"),
+    Metric("tailrace_replay_fetches_total", "counter", "answers to a fetch of theirs"),
+    Metric("tailrace_replay_records_total", "counter", "records in them"),
     Metric("tailrace_skipped_events_total", "counter", "those that are delivered as a gap", ("reason",), SKIPS),
     Metric(
         "tailrace_unaddressed_records_total", "counter", "records left out: of no session", ("reason",), UNADDRESSED

@@ -13,6 +13,7 @@ from tailrace.auth import Principal
 from tailrace.errors import ComeBack, Draining, Forbidden, GoingAway, TooManyConnections
 from tailrace.log import Seldom
 from tailrace.metrics import Metrics
+from tailrace.reader import Replays
 from tailrace.resume import Start
 from tailrace.subscription.one import Clock, Subscription, Terms
 from tailrace.tail import Tail
@@ -35,6 +36,7 @@ class Subscriptions:
         terms: Terms,
         waiting: Callable[[], list[str]],
         *,
+        replays: Replays,
         continuity: Callable[[], str] = lambda: "complete",
         clock: Clock = time.time,
         metrics: Metrics | None = None,
@@ -45,6 +47,7 @@ class Subscriptions:
         self.terms = terms
         self.clock = clock
         self.continuity = continuity
+        self.replays = replays
         self.metrics = metrics or Metrics()
         self.tracing = tracing or Tracing()
         self.seldom = Seldom(logger)
@@ -87,7 +90,7 @@ class Subscriptions:
 
         Raises:
             Forbidden: the token does not name this session.
-            ComeBack: draining, not warm yet, or too many connections.
+            ComeBack: draining, not warm yet, too many connections, or too many that wait for a replay.
         """
         self.check(principal, session)
         if len(self._all) >= self.terms.max_connections:
@@ -95,6 +98,9 @@ class Subscriptions:
         if self._by_subject[principal.subject] >= self.terms.max_connections_per_subject:
             raise TooManyConnections(f"this subject has {self.terms.max_connections_per_subject} connections already")
         subscription = Subscription(self, principal, session, start)
+        if subscription.reader.needs_replay and self.replays.is_full:
+            subscription.reader.close()
+            raise ComeBack("too many wait for what lies further back than memory")
         self._all[subscription] = None
         self._by_subject[principal.subject] += 1
         return subscription

@@ -1,0 +1,100 @@
+"""Questions about offsets, put to whoever leads the partitions: where the log ends now, and where it was at some time.
+
+For those who are about to be admitted, many at once: one question about ends serves all who came before it was asked.
+Lives as long as the service; knows no reader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from tailrace.consumer.topology import Topology
+from tailrace.errors import KafkaTrouble
+from tailrace.kafka import HIGH_WATERMARK, NotLeader
+from tailrace.tail import Tail
+
+if TYPE_CHECKING:
+    from tailrace.consumer.warmup import Offsets
+
+ANSWER_SECONDS = 1.0
+"""For the log's ends. Whoever asks is about to be admitted, and can be without an answer: others look again later."""
+
+Place = tuple[str, int]
+
+
+class Asking:
+    """Asks each leader once, for all of its partitions."""
+
+    def __init__(self, kafka: Offsets, tail: Tail, topology: Topology) -> None:
+        self._kafka = kafka
+        self._tail = tail
+        self._topology = topology
+        self._turn = asyncio.Lock()
+        self._asked = self._answered = 0
+        self._ends: dict[Place, int] = {}
+
+    async def ends(self) -> list[list[int]]:
+        """Give high watermarks asked for from now on, by topic and partition; a topic without an answer has none."""
+        came = self._asked
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS), self._turn:
+                if self._answered <= came:
+                    self._asked += 1
+                    number = self._asked
+                    self._ends = await self.known(HIGH_WATERMARK, self._everywhere())
+                    self._answered = number
+        except TimeoutError:
+            return [[] for _ in self._tail.topics]
+        return self._by_topic(self._ends)
+
+    async def since(self, when_ms: int) -> list[list[int]]:
+        """Give the offsets of the first records that are not older than ``when_ms``, by topic and partition.
+
+        Where there is none, that is where this replica is now. Raises `KafkaTrouble` when a leader does not tell.
+        """
+        found: dict[Place, int] = {}
+        for place, offset in (await self._ask(when_ms, self._everywhere(), tolerant=False)).items():
+            if isinstance(offset, KafkaTrouble):
+                raise offset
+            found[place] = self._here(place) if offset is None else offset
+        rows = self._by_topic(found)
+        for number, (name, row) in enumerate(zip(self._tail.topics, rows, strict=True)):
+            if len(row) < self._tail.partitions(number):
+                raise NotLeader(name, len(row))
+        return rows
+
+    async def known(self, when: int, places: Iterable[Place]) -> dict[Place, int]:
+        """Give what can be had now of `Kafka.offsets` for ``places``."""
+        answers = await self._ask(when, places, tolerant=True)
+        return {place: offset for place, offset in answers.items() if isinstance(offset, int)}
+
+    async def _ask(
+        self, when: int, places: Iterable[Place], *, tolerant: bool
+    ) -> dict[Place, int | KafkaTrouble | None]:
+        wanted, found = set(places), dict[Place, int | KafkaTrouble | None]()
+        for node in self._topology.leaders:
+            if mine := [place for place in self._topology.led_by(node) if place in wanted]:
+                try:
+                    found |= await self._kafka.offsets(node, mine, when)
+                except KafkaTrouble:
+                    if not tolerant:
+                        raise
+        return found
+
+    def _everywhere(self) -> list[Place]:
+        return [place for node in self._topology.leaders for place in self._topology.led_by(node)]
+
+    def _here(self, place: Place) -> int:
+        return self._tail.next_offset(self._topology.number(place[0]), place[1])
+
+    def _by_topic(self, offsets: dict[Place, int]) -> list[list[int]]:
+        """Arrange by topic; as far as a topic's partitions are told without a hole."""
+        found: list[list[int]] = []
+        for name in self._tail.topics:
+            row: list[int] = []
+            while (offset := offsets.get((name, len(row)))) is not None:
+                row.append(offset)
+            found.append(row)
+        return found

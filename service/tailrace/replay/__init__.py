@@ -1,0 +1,15 @@
+"""What lies below the tail's floor: read from Kafka again, one pass per partition for all who wait.
+
+Knows `kafka`, `reader` and `tail`; holds no position of its own but that of the passes. Live reading goes on beside it,
+on connections of its own::
+
+    waiting      `Replay`: who waits for which partition, how many at once, the tasks
+    scanning     `Scanner`: reads one partition from where the pass begins to the floor, whatever happens meanwhile
+    passing      `Pass`: whom one pass serves, and what it hands to them
+"""
+
+from tailrace.replay.passing import Pass
+from tailrace.replay.scanning import Cluster, Scanner
+from tailrace.replay.waiting import Bounds, Replay
+
+__all__ = ["Bounds", "Cluster", "Pass", "Replay", "Scanner"]

@@ -1,0 +1,145 @@
+"""One pass over one partition: whom it serves, and what it hands to them.
+
+Everyone is served from their own offset on, and nobody joins a pass that is already beyond it. A reader that does not
+take what it was handed leaves the pass, and asks again from where it is: a pass always goes on. Does no I/O: `scanning`
+brings the stretches. Lives from the first reader that asks until the floor is reached or nobody is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from tailrace.event import Decoder
+from tailrace.kafka import Stretch
+from tailrace.reader import Gap, Place, Reader
+from tailrace.tail import Tail
+
+OVERLAP = 8
+"""A pass goes on into the oldest eighth of what the tail holds of its partition. Without that the floor, which moves
+with every batch, has left most of its readers behind again before they were woken: they would ask again and again."""
+
+
+class Pass:
+    """The readers of one partition, each with the first offset that it lacks.
+
+    One that still has more than ``max_bytes`` lying when the next stretch brings something for it is let go, so that
+    at most this and one stretch lie. ``on_leave`` is told of whoever is served no more.
+    """
+
+    def __init__(
+        self,
+        tail: Tail,
+        decoder: Decoder,
+        place: Place,
+        max_bytes: int,
+        on_leave: Callable[[Reader, Pass], None],
+    ) -> None:
+        self._tail = tail
+        self._decoder = decoder
+        self._max_bytes = max_bytes
+        self._on_leave = on_leave
+        self._sessions: dict[bytes, dict[Reader, int]] = {}
+        self.place = place
+        self.topic, self.partition = place
+        self.name = tail.topics[self.topic]
+        self.epoch = tail.epochs[self.topic]
+        self.at = 0
+        """The next offset to be looked at."""
+        self._reached = False
+
+    @property
+    def named(self) -> tuple[str, int]:
+        """The partition, as `kafka` names it."""
+        return self.name, self.partition
+
+    @property
+    def floor(self) -> int:
+        """From where on the tail has everything."""
+        return self._tail.floor(*self.place)
+
+    @property
+    def end(self) -> int:
+        """Where the pass ends, for now: `OVERLAP` above the floor."""
+        floor = self.floor
+        return floor + (self._tail.next_offset(*self.place) - floor) // OVERLAP
+
+    def is_over(self) -> bool:
+        """Whether the end was reached, nobody is left, or the topic is not the one that they asked for."""
+        self._move_to(self.at)
+        return self._reached or not self._sessions or self.epoch != self._tail.epochs[self.topic]
+
+    def _move_to(self, offset: int) -> None:
+        """Go on; the end, once it was reached, is one for good."""
+        self.at = max(self.at, min(offset, self.end))
+        self._reached = self._reached or self.at >= self.end
+
+    def __len__(self) -> int:
+        """How many it serves."""
+        return sum(map(len, self._sessions.values()))
+
+    # Who comes and who goes.
+
+    def join(self, reader: Reader, offset: int) -> None:
+        """Serve ``reader`` from ``offset`` on; before the pass has begun that may be anywhere."""
+        self.at = min(self.at, offset) if self._sessions else offset
+        self._sessions.setdefault(reader.session.encode(), {})[reader] = offset
+        reader.served_by(self.place, self)
+
+    def leave(self, reader: Reader) -> None:
+        """Serve ``reader`` no more, because it has gone, or lacks nothing."""
+        key = reader.session.encode()
+        readers = self._sessions.get(key, {})
+        if readers.pop(reader, None) is not None:
+            self._on_leave(reader, self)
+        if not readers:
+            self._sessions.pop(key, None)
+
+    def dissolve(self) -> list[Reader]:
+        """Let everyone go; gives them."""
+        everyone = [each for readers in self._sessions.values() for each in readers.items()]
+        for reader, offset in everyone:
+            self._let_go(reader, max(offset, self.at))
+        return [reader for reader, _ in everyone]
+
+    def _let_go(self, reader: Reader, offset: int) -> None:
+        self.leave(reader)
+        reader.left_by(self.place, self, offset)
+
+    # What is handed over.
+
+    def take(self, stretch: Stretch) -> Iterable[Reader]:
+        """Hand over what ``stretch`` brings for anybody; gives the readers concerned."""
+        concerned: dict[Reader, None] = {}
+        arrival, end = self._tail.arrival(*self.place), self.end
+        address, sessions = self._decoder.address, self._sessions
+        for record in stretch.records:
+            if record.offset >= end:
+                break
+            if readers := sessions.get(address(record) or b""):
+                event = self._decoder.decode(record, arrival)
+                for reader in [reader for reader, lacks in readers.items() if lacks <= event.offset]:
+                    if reader not in concerned and reader.lying_bytes > self._max_bytes:
+                        self._let_go(reader, event.offset)
+                    else:
+                        concerned[reader] = None
+                        reader.hand(self, event)
+        self._move_to(stretch.next_offset)
+        return concerned
+
+    def skip(self, offset: int, reason: str) -> list[Reader]:
+        """Nothing below ``offset`` can be read: tell everyone who lacks some of it; gives them.
+
+        From the floor on the tail has it, and the pass is over.
+        """
+        self._reached = self._reached or offset >= self.floor
+        if self.at >= self.floor:
+            return []
+        offset, told = min(offset, self.floor), []
+        for readers in self._sessions.values():
+            for reader, lacks in readers.items():
+                if lacks < offset:
+                    reader.hand(self, Gap(self.place, offset, reason))
+                    readers[reader] = offset
+                    told.append(reader)
+        self._move_to(offset)
+        return told
