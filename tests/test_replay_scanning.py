@@ -93,7 +93,7 @@ async def test_log_that_lost_its_end_is_for_live_reading_to_find() -> None:
     house.kafka.logs[PLACE].start = 0
     subscriber = house.subscriber(3)
     async with at_work(house):
-        await until(lambda: house.metric("kafka_failures_total") >= 3)
+        await asyncio.sleep(5 * BACKOFF_SECONDS[1])
         house.tail.jump(0, 0, 2, "truncated")
         for _ in house.tail.wake():
             pass
@@ -195,7 +195,7 @@ async def test_answer_without_the_partition_is_trouble() -> None:
     house.kafka.on_fetch = lambda: house.kafka.logs.pop(PLACE, None) if len(house.fetches) == 1 else None
     subscriber = house.subscriber(0)
     async with at_work(house):
-        await until(lambda: house.metric("kafka_failures_total"))
+        await asyncio.sleep(5 * BACKOFF_SECONDS[1])
         house.kafka.logs[PLACE] = log
         assert await subscriber.live() == ["0", "1", "live"]
 
@@ -207,10 +207,8 @@ async def test_pauses_grow_while_nothing_moves() -> None:
     house.kafka.down.add(1)
     house.subscriber(0)
     async with at_work(house):
-        begin = asyncio.get_running_loop().time()
-        await until(lambda: house.metric("kafka_failures_total") >= 20)
-        took = asyncio.get_running_loop().time() - begin
-    assert 15 * BACKOFF_SECONDS[1] / 2 < took < 21 * BACKOFF_SECONDS[1]
+        await asyncio.sleep(20 * BACKOFF_SECONDS[1])
+    assert 20 <= house.metric("kafka_failures_total") <= 50
 
 
 async def test_scan_rests_for_as_long_as_it_works() -> None:
