@@ -55,7 +55,7 @@ class FakeKafka:
         self.fetches: list[dict[Place, int]] = []
         self.at_once = 1 << 30
         """Most records that one fetch brings of a partition."""
-        self.on_fetch: Callable[[], None] = lambda: None
+        self.on_fetch: Callable[[], object] = lambda: None
         """What happens before each fetch is answered."""
         self.waits: list[tuple[int, int]] = []
         """(max_wait_ms, min_bytes) of each fetch."""

@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from builders import FakeRecord, append, make_reader
+from builders import BODY, FakeRecord, ListWire, append, make_reader
 from leaping import leaping, until
 from replaying import House, at_work
 from tailrace.consumer import CORRUPT_TRIES
@@ -19,6 +19,13 @@ from tailrace.replay.scanning import BACKOFF_SECONDS, FETCH_WAIT_MS, PARSE_SECON
 from tailrace.tail import WAKE_SLICE_SECONDS
 
 PLACE = ("t", 0)
+
+
+class BrokenWire(ListWire):
+    """A wire that cannot be written to."""
+
+    def write(self, data: bytes) -> None:  # noqa: ARG002
+        raise LookupError("on purpose")
 
 
 async def replayed(house: House) -> list[str]:
@@ -241,15 +248,10 @@ async def test_exception_ends_one_reader() -> None:
     house = House()
     house.history(1)
     failing, other = house.subscriber(0), house.subscriber(0)
-    trouble = LookupError("on purpose")
-
-    def fail(_: bytes) -> None:
-        raise trouble
-
-    failing.wire.write = fail  # type: ignore[method-assign]  # a wire that breaks
+    failing.reader.attach(BrokenWire(), BODY, lambda callback: callback())
     async with at_work(house):
         assert await other.live() == ["0", "live"]
-    assert failing.owner.failures[:1] == [trouble]
+    assert [str(each) for each in failing.owner.failures[:1]] == ["on purpose"]
 
 
 async def test_readers_are_served_in_slices() -> None:
