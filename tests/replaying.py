@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from builders import DECODER, Block, FakeOwner, FakeRecord, append, attached, make_tail
+from builders import DECODER, Block, FakeOwner, append, attached, make_tail
 from fake_kafka import FakeKafka
 from leaping import leaping, until
 from tailrace.metrics import Metrics
