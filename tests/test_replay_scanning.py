@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from builders import FakeRecord, append, make_reader
+from builders import BODY, FakeRecord, ListWire, append, make_reader
 from leaping import leaping, until
 from replaying import House, at_work
 from tailrace.consumer import CORRUPT_TRIES
@@ -19,6 +19,13 @@ from tailrace.replay.scanning import BACKOFF_SECONDS, FETCH_WAIT_MS, PARSE_SECON
 from tailrace.tail import WAKE_SLICE_SECONDS
 
 PLACE = ("t", 0)
+
+
+class BrokenWire(ListWire):
+    """A wire that cannot be written to."""
+
+    def write(self, data: bytes) -> None:  # noqa: ARG002
+        raise LookupError("on purpose")
 
 
 async def replayed(house: House) -> list[str]:
@@ -93,7 +100,7 @@ async def test_log_that_lost_its_end_is_for_live_reading_to_find() -> None:
     house.kafka.logs[PLACE].start = 0
     subscriber = house.subscriber(3)
     async with at_work(house):
-        await until(lambda: house.metric("kafka_failures_total") >= 3)
+        await asyncio.sleep(5 * BACKOFF_SECONDS[1])
         house.tail.jump(0, 0, 2, "truncated")
         for _ in house.tail.wake():
             pass
@@ -195,7 +202,7 @@ async def test_answer_without_the_partition_is_trouble() -> None:
     house.kafka.on_fetch = lambda: house.kafka.logs.pop(PLACE, None) if len(house.fetches) == 1 else None
     subscriber = house.subscriber(0)
     async with at_work(house):
-        await until(lambda: house.metric("kafka_failures_total"))
+        await asyncio.sleep(5 * BACKOFF_SECONDS[1])
         house.kafka.logs[PLACE] = log
         assert await subscriber.live() == ["0", "1", "live"]
 
@@ -207,10 +214,8 @@ async def test_pauses_grow_while_nothing_moves() -> None:
     house.kafka.down.add(1)
     house.subscriber(0)
     async with at_work(house):
-        begin = asyncio.get_running_loop().time()
-        await until(lambda: house.metric("kafka_failures_total") >= 20)
-        took = asyncio.get_running_loop().time() - begin
-    assert 15 * BACKOFF_SECONDS[1] / 2 < took < 21 * BACKOFF_SECONDS[1]
+        await asyncio.sleep(20 * BACKOFF_SECONDS[1])
+    assert 20 <= house.metric("kafka_failures_total") <= 50
 
 
 async def test_scan_rests_for_as_long_as_it_works() -> None:
@@ -243,15 +248,10 @@ async def test_exception_ends_one_reader() -> None:
     house = House()
     house.history(1)
     failing, other = house.subscriber(0), house.subscriber(0)
-    trouble = LookupError("on purpose")
-
-    def fail(_: bytes) -> None:
-        raise trouble
-
-    failing.wire.write = fail  # type: ignore[method-assign]  # a wire that breaks
+    failing.reader.attach(BrokenWire(), BODY, lambda callback: callback())
     async with at_work(house):
         assert await other.live() == ["0", "live"]
-    assert failing.owner.failures[:1] == [trouble]
+    assert [str(each) for each in failing.owner.failures[:1]] == ["on purpose"]
 
 
 async def test_readers_are_served_in_slices() -> None:
