@@ -27,6 +27,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # it re-export
     AclOperation,
     AclPermissionType,
     AdminClient,
+    OffsetSpec,
     ResourcePatternType,
     ResourceType,
     ScramCredentialInfo,
@@ -213,6 +214,13 @@ class KafkaCluster:
     def delete_records(self, topic: str, partition: int, before: int) -> None:
         """Move the log's start to the offset ``before``, as retention does."""
         self._administer("delete_records", [TopicPartition(topic, partition, before)])
+
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """Give the first offset of a log and the one after its last."""
+        admin, place = self._admin(), TopicPartition(topic, partition)
+        asked = [admin.list_offsets({place: spec}) for spec in (OffsetSpec.earliest(), OffsetSpec.latest())]
+        start, end = (each[place].result(ADMIN_SECONDS).offset for each in asked)
+        return start, end
 
     def exists(self, topic: str) -> bool:
         """Whether the broker shows the topic."""

@@ -7,7 +7,7 @@ acknowledgement was slower than its delivery.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 
 from crowd.faults import Fault, Faulty, Wrong
 from crowd.history import History, Kind, Record
@@ -26,7 +26,7 @@ class Course:
     def __init__(self, ledger: Ledger, history: History) -> None:
         self.ledger = ledger
         self.events = 0
-        self.resets = 0
+        self.resets: Counter[str] = Counter()
         self.fault: Fault | None = None
         self.gone = False
         """Whether nothing will be added to the ledger."""
@@ -134,9 +134,10 @@ class Course:
         self._turns.ready(item.fields, self.ledger.session, self.standing.taken)
 
     def _reset(self, item: Item, at: float) -> None:
-        self.standing.reset(read(item.id), str(item.fields["reason"]), at)
+        reason = str(item.fields["reason"])
+        self.standing.reset(read(item.id), reason, at)
         self._turns.reset()
-        self.resets += 1
+        self.resets[reason] += 1
 
     def _disconnect(self, item: Item, at: float) -> None:
         if item.id:

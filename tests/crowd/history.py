@@ -136,6 +136,9 @@ class Said:
         self._under_way.pop(number, None)
         self.doubtful.add(number)
 
+    def take_back(self, number: int) -> None:
+        self._under_way.pop(number, None)
+
     def find(self, number: int) -> Record | None:
         return self._by_number.get(number)
 
@@ -169,6 +172,10 @@ class History:
     def doubtful(self, session: str, number: int) -> None:
         """Nobody will ever say whether Kafka has it."""
         self.sessions[session].doubt(number)
+
+    def taken_back(self, session: str, number: int) -> None:
+        """It was said in a transaction that was aborted: nobody may be given it."""
+        self.sessions[session].take_back(number)
 
     # What is done to the logs: say it first, do it then. Who learns it only afterwards (a crash that cost a log its
     # end) holds the judgement meanwhile, and says since when it is so.

@@ -91,6 +91,11 @@ class Source:
         """Wait until it is known of everything what became of it."""
         await self._quiet.wait()
 
+    def close(self) -> None:
+        """Speak no more. Blocks until all that is under way has settled."""
+        for producer in self._producers:
+            producer.close()
+
     def _produce(self, session: str, value: bytes | None, delivered: Delivered, **more: Any) -> None:
         self._quiet.clear()
         producer = self._rng.choice(self._producers)

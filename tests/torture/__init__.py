@@ -1,0 +1,15 @@
+"""The torture: two replicas of the real service over a real Kafka, to which everything bad is done that is in a seed's
+schedule, while honest clients come and go between them; and the proof that none of them has missed anything untold.
+
+::
+
+    schedule     what is done to whom, when: a pure function of the seed
+    voices       producers of all kinds, by topic
+    people       clients, and what befalls them
+    replicas     the service's processes, and what is done to them
+    breaking     what is done to Kafka
+    logs         what the service may write meanwhile
+    inside       the real ``tailrace serve``, with somebody in it who can be asked
+    run          a storm, a calm, a verdict
+    __main__     the command
+"""

@@ -1,0 +1,65 @@
+"""The torture: ``tox -e torture -- --minutes 5 --seed 7``. Exits with 1 when anything was wrong."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import closing
+
+from kafka_cluster import KafkaCluster
+from torture.run import Plan, Report, torture
+from torture.schedule import schedule
+
+DEFAULT_SEED = 7
+DEFAULT_MINUTES = 1.0
+CLIENTS = 200
+
+
+def plan() -> tuple[Plan, bool]:
+    """Read the command line: the plan, and whether it shall only be shown."""
+    parser = argparse.ArgumentParser(prog="tox -e torture --", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=DEFAULT_MINUTES, help="until the calm")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="what all chance comes from")
+    parser.add_argument("--clients", type=int, default=CLIENTS, help="at once")
+    parser.add_argument("--show", action="store_true", help="write what would be done, and do nothing")
+    options = parser.parse_args()
+    return Plan(options.seed, 60 * options.minutes, options.clients, lambda line: print(line, flush=True)), options.show
+
+
+def command(plan: Plan) -> str:
+    """Write the command that repeats the run."""
+    return f"tox -e torture -- --minutes {plan.seconds / 60:g} --seed {plan.seed} --clients {plan.clients}"
+
+
+def summary(report: Report) -> str:
+    """Say in one line what came of it."""
+    resets = ", ".join(f"{number} for {reason}" for reason, number in sorted(report.resets.items())) or "none"
+    return (
+        f"seed {report.plan.seed}: {report.clients} clients x {report.connections} connections"
+        f" x {report.faults.total()} faults survived; {report.records} records said, {report.events} events checked;"
+        f" resets told: {resets}"
+    )
+
+
+def main() -> None:
+    """Run the torture."""
+    asked, only_show = plan()
+    print(command(asked), flush=True)
+    for fault in schedule(asked.seed, asked.seconds):
+        print(fault, flush=True)
+    if only_show:
+        return
+    with closing(KafkaCluster()) as kafka:
+        kafka.start()
+        report = torture(asked, kafka)
+    for counted in (report.faults, report.befell):
+        print("\n" + "\n".join(f"  {name:<60}{number:>8}" for name, number in sorted(counted.items())))
+    for complaint in report.complaints:
+        print(f"\nWRONG: {complaint}")
+    print(f"\n{summary(report)}")
+    print(f"{'WRONG' if report.complaints else 'all is well'}; again: {command(asked)}")
+    sys.exit(1 if report.complaints else 0)
+
+
+if __name__ == "__main__":
+    main()
