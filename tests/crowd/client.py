@@ -20,7 +20,8 @@ RETRY_MS = (1000, 3000)
 
 
 class Client:
-    """Stays subscribed until it is told to stay away, or leaves. ``hurry`` shortens all waits by this factor.
+    """Stays subscribed until it is told to stay away, or leaves. ``hurry`` shortens all waits by this factor; ``bytes``
+    says before each connection after how many it is cut off, or never.
 
     ``final`` says why it will not come back; empty as long as it may.
     """
@@ -35,6 +36,7 @@ class Client:
         *,
         begin: str = "",
         hurry: float = 1.0,
+        bytes: Callable[[], int | None] = lambda: None,  # noqa: A002  what it counts
     ) -> None:
         self.ledger = ledger
         self.final = ""
@@ -44,6 +46,7 @@ class Client:
         self._rng = rng
         self._begin = begin
         self._hurry = hurry
+        self._bytes = bytes
         self._visit: Visit | None = None
         self._later: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -57,8 +60,10 @@ class Client:
         """Connect, if it is away."""
         self._forget_later()
         if self._visit is None and not self.final:
-            self.ledger.asked(catches_up=self._begin not in {"", "now"})
-            ask = Ask(self._transport, self.ledger.session, self._token, self.ledger.last_id, self._begin)
+            self.ledger.asked(self._begin)
+            ask = Ask(
+                self._transport, self.ledger.session, self._token, self.ledger.last_id, self._begin, self._bytes()
+            )
             self._visit = Visit(self)
             self._visit.begin(self._loop, self._dial, ask)
 

@@ -34,6 +34,7 @@ class Course:
         self._said = history.sessions[ledger.session]
         self.standing = Standing(history, self._said)
         self._turns = Turns()
+        self._begin = ""
         self._waiting: deque[tuple[Entry, int]] = deque()
         self._ended = False
         self._lacking: Record | None = None
@@ -86,7 +87,7 @@ class Course:
             elif isinstance(entry, Answered):
                 self._judge_status(entry.status)
             elif isinstance(entry, Asked):
-                self._turns = Turns(entry.last_id, catches_up=entry.catches_up)
+                self._turns, self._begin = Turns(entry.last_id, catches_up=entry.catches_up), entry.begin
             elif isinstance(entry, Over):
                 self._judge_end(entry)
         except NoId as wrong:
@@ -131,6 +132,7 @@ class Course:
             self.standing.claim(read(item.id), at)
         else:
             self.standing.begin(read(item.id), at)
+            self.standing.check_beginning(self._begin, at)
         self._turns.ready(item.fields, self.ledger.session, self.standing.taken)
 
     def _reset(self, item: Item, at: float) -> None:

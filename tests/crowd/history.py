@@ -39,6 +39,8 @@ class Record(NamedTuple):
     number: int
     kind: Kind = Kind.EVENT
     era: int = 0
+    at_ms: int = 0
+    """Kafka's time for it, where that is known."""
 
     def __str__(self) -> str:
         return f"number {self.number} (offset {self.offset} in partition {self.log[1]} of {self.log[0]})"
@@ -157,6 +159,8 @@ class History:
         self.cuts: dict[Log, list[Cut]] = {}
         self.held = False
         """Whether judgement waits, because facts are still to come that began earlier."""
+        self.forgetful = False
+        """Whether memory may hold less than all of a topic that was made again: whoever is told so begins there."""
         self._left: dict[str, float] = {}
 
     # What producers say.
@@ -165,9 +169,11 @@ class History:
         """Something is about to be said to a session; gives its number."""
         return self.sessions[session].send()
 
-    def acknowledged(self, log: Log, offset: int, session: str, number: int, kind: Kind = Kind.EVENT) -> None:
-        """Kafka has it, there."""
-        self.sessions[session].add(Record(log, offset, number, kind, len(self.cuts.get(log, ()))))
+    def acknowledged(
+        self, log: Log, offset: int, session: str, number: int, kind: Kind = Kind.EVENT, at_ms: int = 0
+    ) -> None:
+        """Kafka has it, there, with this time."""
+        self.sessions[session].add(Record(log, offset, number, kind, len(self.cuts.get(log, ())), at_ms))
 
     def doubtful(self, session: str, number: int) -> None:
         """Nobody will ever say whether Kafka has it."""

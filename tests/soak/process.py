@@ -24,7 +24,7 @@ class SoakProcess(ServiceProcess):
     """As `ServiceProcess`, and more: what it holds, at a word. Everything here blocks."""
 
     command = (sys.executable, "-m", "soak.inside")
-    arguments = ()
+    arguments: tuple[str, ...] = ()
 
     def __init__(self, bootstrap: str, topics: str, *, tls: bool = False, **settings: object) -> None:
         super().__init__(bootstrap, topics, tls=tls, **settings)

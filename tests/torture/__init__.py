@@ -4,7 +4,9 @@ schedule, while honest clients come and go between them; and the proof that none
 ::
 
     schedule     what is done to whom, when: a pure function of the seed
-    voices       producers of all kinds, by topic
+    javalike     a producer: aiokafka's
+    transactions a producer that may take back what it has said
+    voices       everybody who speaks to one topic
     people       clients, and what befalls them
     replicas     the service's processes, and what is done to them
     breaking     what is done to Kafka

@@ -6,7 +6,6 @@ The broker is up before and after each fault, so that whatever needs one to answ
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from crowd.history import History
@@ -100,12 +99,3 @@ class Breaking:
         self._partitions[topic] = voices.partitions
         await asyncio.to_thread(kafka.create_topic, topic, voices.partitions)
         voices.speak(await asyncio.to_thread(epoch_at, kafka.bootstrap, topic))
-
-
-async def play(faults: list[Fault], do: Callable[[Fault], Awaitable[None]], told: Callable[[Fault], None]) -> None:
-    """Do one track's faults, each at its time, or as soon as the one before is over."""
-    begun = time.monotonic()
-    for fault in faults:
-        await asyncio.sleep(max(0.0, begun + fault.at - time.monotonic()))
-        await do(fault)
-        told(fault)

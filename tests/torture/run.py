@@ -1,4 +1,4 @@
-"""One run: two replicas over a broker, everybody speaks and listens, the schedule is played; then a calm, and a verdict.
+"""One run: two replicas over a broker, all speak and listen, the schedule is played; then a calm, and a verdict.
 
 In the calm nothing is done to anybody any more, and everyone must get what they lack.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import time
 from collections import Counter
@@ -23,10 +24,10 @@ from crowd.judge import Judge
 from crowd.producing import epoch_at
 from kafka_cluster import KafkaCluster
 from soak.traffic import Traffic
-from torture.breaking import Breaking, play
+from torture.breaking import Breaking
 from torture.logs import unexpected
-from torture.people import RECEIVE_BUFFER_BYTES, People
-from torture.replicas import Replica
+from torture.people import HEAVY_SESSIONS, RECEIVE_BUFFER_BYTES, People
+from torture.replicas import MAX_EVENT_BYTES, Replica
 from torture.schedule import KAFKA, REPLICAS, Fault, schedule
 from torture.voices import Everybody, Voices
 
@@ -35,7 +36,9 @@ TOPICS: Mapping[str, tuple[int, Sequence[str]]] = {
     "rivers": (2, ("gzip", "lz4")),
 }
 """By the topic's first word: how many partitions it has at first, and how those who speak to it compress."""
-CALM_SECONDS = 90.0
+SIZES = {(0, 20): 600, (20, 500): 300, (500, 5000): 80, (5000, 100_000): 18, (400_000, 950_000): 2}
+"""Bytes, and how many of a thousand events have so many."""
+CALM_SECONDS = 180.0
 """How long everybody may take to have everything, once nothing is done to anybody any more."""
 REST_SECONDS = 45.0
 """How long a replica may take to be at rest: its keep-alive of 30 s bounds what was begun and never finished."""
@@ -65,6 +68,7 @@ class Report:
     clients: int = 0
     connections: int = 0
     records: int = 0
+    doubtful: int = 0
     events: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     befell: Counter[str] = field(default_factory=Counter)
@@ -81,13 +85,18 @@ class Torture:
         self._replicas = replicas
         self._rng = random.Random(plan.seed)
         history = History()
+        history.forgetful = True  # a tail of a few seconds is
         self._judge = Judge(history)
         self._voices = {
-            topic: Voices(history, kafka.both_bootstraps, topic, TOPICS[word][0], self._rng, TOPICS[word][1])
+            topic: Voices(
+                history, kafka.both_bootstraps, topic, TOPICS[word][0], self._rng, TOPICS[word][1], MAX_EVENT_BYTES
+            )
             for word, topic in topics.items()
         }
         self._breaking = Breaking(kafka, history, self._voices)
-        self._people = People(plan.clients, self._rng, self._judge, [endpoint_of(each) for each in replicas])
+        self._everybody = Everybody(list(self._voices.values()), self._rng)
+        endpoints = [endpoint_of(each) for each in replicas]
+        self._people = People(plan.clients, self._rng, self._judge, endpoints, self._everybody.end)
         self._begun = time.monotonic()
         self.report = Report(plan)
 
@@ -106,22 +115,34 @@ class Torture:
             await self._look_what_stayed(replica, state.counts)
             await asyncio.to_thread(replica.end)
         for voices in self._voices.values():
-            await voices.fall_silent()
+            with contextlib.suppress(TimeoutError):  # told already
+                async with asyncio.timeout(REST_SECONDS):
+                    await voices.fall_silent()
         self._judge.close()
         self._sum_up()
 
     async def _storm(self) -> None:
-        seconds, rng = self._plan.seconds, self._rng
-        faults = schedule(self._plan.seed, seconds)
-        everybody = Everybody(list(self._voices.values()), rng)
-        traffic = Traffic(everybody, rng, self._people.sessions, self._people.sessions[:4])
+        """Play the schedule, while clients come and go and are spoken to; ends when all is up again."""
+        people, rng = self._people, self._rng
+        traffic = Traffic(self._everybody, rng, people.sessions, people.sessions[:HEAVY_SESSIONS], size)
         self._begun = time.monotonic()
         async with asyncio.TaskGroup() as together:
-            together.create_task(self._people.live(seconds))
-            together.create_task(traffic.flow(seconds))
-            for track in (KAFKA, *REPLICAS):
-                of_track = [fault for fault in faults if fault.track == track]
-                together.create_task(play(of_track, self._suffer, self._survived))
+            beside = [together.create_task(people.live()), together.create_task(traffic.flow(math.inf))]
+            async with asyncio.TaskGroup() as tracks:
+                tracks.create_task(asyncio.sleep(self._plan.seconds))
+                for track in (KAFKA, *REPLICAS):
+                    tracks.create_task(self._play(track))
+            for task in beside:
+                task.cancel()
+
+    async def _play(self, track: str) -> None:
+        """Do one track's faults, each at its time, or as soon as the one before is over; none when time is over."""
+        for fault in schedule(self._plan.seed, self._plan.seconds):
+            if fault.track == track:
+                await asyncio.sleep(max(0.0, self._begun + fault.at - time.monotonic()))
+                if time.monotonic() < self._begun + self._plan.seconds:
+                    await self._suffer(fault)
+                    self._survived(fault)
 
     async def _suffer(self, fault: Fault) -> None:
         if fault.track == KAFKA:
@@ -134,13 +155,19 @@ class Torture:
         self._plan.show(f"{time.monotonic() - self._begun:7.1f} s  over: {fault}")
 
     async def _calm(self) -> None:
-        for voices in self._voices.values():
-            await voices.settled()
         self._plan.show(f"{time.monotonic() - self._begun:7.1f} s  calm")
+        for topic, voices in self._voices.items():
+            try:
+                async with asyncio.timeout(CALM_SECONDS):
+                    await voices.settled()
+            except TimeoutError:
+                self.report.complaints.append(f"{topic}: not settled in {CALM_SECONDS:g} s: {voices.unsettled()}")
+        self._plan.show(f"{time.monotonic() - self._begun:7.1f} s  all that was said has settled")
         try:
             await self._people.gather(CALM_SECONDS)
         except TimeoutError:
             self.report.complaints.append(f"not everybody had everything within {CALM_SECONDS:g} s of calm")
+        self._plan.show(f"{time.monotonic() - self._begun:7.1f} s  the calm is over")
 
     @contextlib.asynccontextmanager
     async def _settling(self) -> AsyncIterator[None]:
@@ -176,6 +203,7 @@ class Torture:
         report, judge = self.report, self._judge
         report.clients, report.events, report.connections = judge.clients, judge.events, self._people.connections
         report.records = sum(voices.said for voices in self._voices.values())
+        report.doubtful = sum(voices.failed for voices in self._voices.values())
         report.befell, report.resets = self._people.befell, judge.resets_by_reason
         report.complaints += [str(fault) for fault in judge.faults]
         for replica in self._replicas:
@@ -187,6 +215,12 @@ class Torture:
         if not isinstance(error := context.get("exception"), OSError):  # connections end in many ways
             loop.default_exception_handler(context)
             self.report.complaints.append(f"the harness itself failed: {error!r}")
+
+
+def size(rng: random.Random) -> int:
+    """Choose how many bytes an event has: tiny mostly, and now and then nearly as many as Kafka takes."""
+    [sizes] = rng.choices(list(SIZES), list(SIZES.values()))
+    return rng.randint(*sizes)
 
 
 def endpoint_of(replica: Replica) -> Endpoint:
