@@ -37,7 +37,6 @@ class Course:
         self._begin = ""
         self._waiting: deque[tuple[Entry, int]] = deque()
         self._ended = False
-        self._lacking: Record | None = None
         self._last_good = "nothing"
         ledger.listener = self.take
 
@@ -72,9 +71,9 @@ class Course:
             return f"{record} did not come; {self._where}"
         return f"tailrace.live did not come; {self._where}" if self._turns.owes_live else ""
 
-    def accuse(self, wrong: Wrong, sentence: str) -> None:
-        """Write down what is wrong."""
-        self.fault = Fault(wrong, f"{self.ledger.client}, session {self.ledger.session}", sentence)
+    def accuse(self, wrong: Wrong, sentence: str, lacking: Record | None = None) -> None:
+        """Write down what is wrong, and what is lacking."""
+        self.fault = Fault(wrong, f"{self.ledger.client}, session {self.ledger.session}", sentence, lacking)
 
     @property
     def _where(self) -> str:
@@ -93,8 +92,7 @@ class Course:
         except NoId as wrong:
             self.accuse(Wrong.LYING_ID, f"{wrong}; {self._where}")
         except Faulty as faulty:
-            self._lacking = faulty.lacking
-            self.accuse(faulty.wrong, f"{faulty}; {self._where}")
+            self.accuse(faulty.wrong, f"{faulty}; {self._where}", faulty.lacking)
 
     def _judge_status(self, status: int) -> None:
         if status not in OPEN and not (status == SESSION_IS_OVER and self._turns.presented.endswith(".end")):
@@ -190,10 +188,10 @@ class Course:
 
     def _look_for_what_was_lacking(self, item: Item) -> None:
         """What seemed lost may come later: then it was the order that was wrong."""
-        lacking, fault = self._lacking, self.fault
-        if lacking is None or fault is None or fault.wrong is not Wrong.LOSS or item.is_control:
+        fault = self.fault
+        if fault is None or fault.lacking is None or fault.wrong is not Wrong.LOSS or item.is_control:
             return
-        if numbered(item.data) == (self.ledger.session, lacking.number):
+        if numbered(item.data) == (self.ledger.session, fault.lacking.number):
             self.fault = Fault(Wrong.DISORDER, fault.client, f"{fault.sentence}; it came later, under {item.id}")
 
 

@@ -74,7 +74,8 @@ class Judge:
         """The run is over, and everyone has had time enough: what is still lacking is lost."""
         self.settle()
         for ledger, words in self.behind().items():
-            self._courses[ledger].accuse(Wrong.LOSS, words)
+            course = self._courses[ledger]
+            course.accuse(Wrong.LOSS, words, course.standing.lacking())
         for ledger in list(self._courses):
             self.leave(ledger)
 

@@ -120,6 +120,6 @@ class Source:
             self._history.acknowledged((self._epoch, partition), offset, session, number, kind, at_ms)
 
 
-def said(session: str, number: int, size: int) -> bytes:
-    """Give the value that says a number to a session, in ``size`` more bytes."""
-    return f"{session} {number} {'x' * size}".encode()
+def said(session: str, number: int, size: int, by: str = "librdkafka") -> bytes:
+    """Give the value that says a number to a session, in ``size`` more bytes; ``by`` is for whoever reads it."""
+    return f"{session} {number} {by} {'x' * size}".encode()

@@ -12,6 +12,7 @@ schedule, while honest clients come and go between them; and the proof that none
     breaking     what is done to Kafka
     logs         what the service may write meanwhile
     inside       the real ``tailrace serve``, with somebody in it who can be asked
+    witness      somebody else who reads Kafka
     run          a storm, a calm, a verdict
     __main__     the command
 """

@@ -43,7 +43,7 @@ class JavaLike:
         """Say the session's next number, in ``size`` more bytes."""
         number = self._history.sending(session)
         self.said += 1
-        task = asyncio.create_task(self._send(session, number, said(session, number, size)))
+        task = asyncio.create_task(self._send(session, number, said(session, number, size, "aiokafka")))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 

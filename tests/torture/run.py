@@ -19,6 +19,7 @@ from typing import Any
 import uvloop
 
 from crowd.asking import Endpoint
+from crowd.faults import Fault as Wrongdoing
 from crowd.history import History
 from crowd.judge import Judge
 from crowd.producing import epoch_at
@@ -30,6 +31,7 @@ from torture.people import HEAVY_SESSIONS, RECEIVE_BUFFER_BYTES, People
 from torture.replicas import MAX_EVENT_BYTES, Replica
 from torture.schedule import KAFKA, REPLICAS, Fault, schedule
 from torture.voices import Everybody, Voices
+from torture.witness import look
 
 TOPICS: Mapping[str, tuple[int, Sequence[str]]] = {
     "calls": (3, ("none", "snappy", "zstd")),
@@ -40,6 +42,8 @@ SIZES = {(0, 20): 600, (20, 500): 300, (500, 5000): 80, (5000, 100_000): 18, (40
 """Bytes, and how many of a thousand events have so many."""
 CALM_SECONDS = 180.0
 """How long everybody may take to have everything, once nothing is done to anybody any more."""
+SETTLED_SECONDS = 60.0
+"""How long producers may take to know what became of everything: some wait 30 s for a broker that has gone."""
 REST_SECONDS = 45.0
 """How long a replica may take to be at rest: its keep-alive of 30 s bounds what was begun and never finished."""
 SETTLE_SECONDS = 1.0
@@ -114,11 +118,12 @@ class Torture:
         for replica, state in zip(self._replicas, before, strict=True):
             await self._look_what_stayed(replica, state.counts)
             await asyncio.to_thread(replica.end)
+        self._judge.close()
+        self.report.complaints += [await asyncio.to_thread(self._described, fault) for fault in self._judge.faults]
         for voices in self._voices.values():
             with contextlib.suppress(TimeoutError):  # told already
                 async with asyncio.timeout(REST_SECONDS):
                     await voices.fall_silent()
-        self._judge.close()
         self._sum_up()
 
     async def _storm(self) -> None:
@@ -158,10 +163,12 @@ class Torture:
         self._plan.show(f"{time.monotonic() - self._begun:7.1f} s  calm")
         for topic, voices in self._voices.items():
             try:
-                async with asyncio.timeout(CALM_SECONDS):
+                async with asyncio.timeout(SETTLED_SECONDS):
                     await voices.settled()
             except TimeoutError:
-                self.report.complaints.append(f"{topic}: not settled in {CALM_SECONDS:g} s: {voices.unsettled()}")
+                complaint = f"{topic}: not settled in {SETTLED_SECONDS:g} s: {voices.unsettled()}"
+                self._plan.show(complaint)
+                self.report.complaints.append(complaint)
         self._plan.show(f"{time.monotonic() - self._begun:7.1f} s  all that was said has settled")
         try:
             await self._people.gather(CALM_SECONDS)
@@ -199,13 +206,21 @@ class Torture:
             for name, number in stayed.items()
         ]
 
+    def _described(self, fault: Wrongdoing) -> str:
+        """Put a fault into words, with what somebody else is given in the client's stead."""
+        if fault.lacking is None:
+            return str(fault)
+        (epoch, partition), offset = fault.lacking.log, fault.lacking.offset
+        topic = next((topic for topic, voices in self._voices.items() if voices.epoch == epoch), None)
+        seen = "its topic is gone" if topic is None else look(self._kafka.bootstrap, topic, partition, offset)
+        return f"{fault}; {seen}"
+
     def _sum_up(self) -> None:
         report, judge = self.report, self._judge
         report.clients, report.events, report.connections = judge.clients, judge.events, self._people.connections
         report.records = sum(voices.said for voices in self._voices.values())
         report.doubtful = sum(voices.failed for voices in self._voices.values())
         report.befell, report.resets = self._people.befell, judge.resets_by_reason
-        report.complaints += [str(fault) for fault in judge.faults]
         for replica in self._replicas:
             report.complaints += replica.complaints
             report.complaints += [f"{replica.name} wrote: {line}" for line in unexpected(replica.log)]

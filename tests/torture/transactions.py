@@ -90,7 +90,7 @@ class Transactions:
     def say(self, session: str, size: int = 0) -> None:
         """Say the session's next number, in ``size`` more bytes, in the next transaction."""
         number = self._history.sending(session)
-        self._words.append(Word(session, number, said(session, number, size)))
+        self._words.append(Word(session, number, said(session, number, size, "transaction")))
         self._quiet.clear()
         self.said += 1
 
