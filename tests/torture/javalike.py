@@ -70,6 +70,9 @@ class JavaLike:
                 await producer.start()
             except (KafkaError, OSError):
                 await abandon(producer)
+            except asyncio.CancelledError:
+                await abandon(producer)
+                raise
             else:
                 return producer
 
