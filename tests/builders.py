@@ -11,7 +11,7 @@ from tailrace.encoding import FORMATS, Framing
 from tailrace.errors import Farewell, ReplayFull
 from tailrace.event import Decoder, Event
 from tailrace.position import Position
-from tailrace.reader import Reader
+from tailrace.reader import Place, Reader
 from tailrace.tail import Tail
 from tailrace.timers import Wheel
 from tailrace.wire import HIGH_WATER_BYTES, Taken
@@ -81,6 +81,7 @@ class FakeOwner:
         self.full = 0
         self.failures: list[Exception] = []
         self.ends: list[str] = []
+        self.on_end: Callable[[], object] = lambda: None
         self.deliveries: list[tuple[list[int], int, bool]] = []
         """(offsets, bytes, live) of each write that was accepted."""
 
@@ -101,6 +102,7 @@ class FakeOwner:
 
     def end(self, farewell: Farewell) -> None:
         self.ends.append(farewell.reason)
+        self.on_end()
 
     def failed(self, error: Exception) -> None:
         self.failures.append(error)
@@ -113,15 +115,15 @@ class FakeReplays:
         self.max_records = max_records
         self.is_full = False
         self.at = 0
-        self.asked: list[tuple[int, int, int]] = []
-        """(topic, partition, offset)"""
+        self.asked: list[tuple[Place, int]] = []
+        """(partition, offset)"""
         self.left: list[Reader] = []
 
-    def ask(self, reader: Reader, topic: int, partition: int, offset: int) -> None:
+    def ask(self, reader: Reader, place: Place, offset: int) -> None:
         if self.is_full:
             raise ReplayFull
-        self.asked.append((topic, partition, offset))
-        reader.served_by(topic, partition, self)
+        self.asked.append((place, offset))
+        reader.served_by(place, self)
 
     def leave(self, reader: Reader) -> None:
         self.left.append(reader)

@@ -51,6 +51,10 @@ class FakeKafka:
         self.cluster_trouble: KafkaTrouble | None = None
         self.down: set[int] = set()
         self.fetches: list[dict[Place, int]] = []
+        self.at_once = 1 << 30
+        """Most records that one fetch brings of a partition."""
+        self.on_fetch: Callable[[], None] = lambda: None
+        """What happens before each fetch is answered."""
         self.waits: list[tuple[int, int]] = []
         """(max_wait_ms, min_bytes) of each fetch."""
         self.whens: list[int] = []
@@ -111,6 +115,7 @@ class FakeKafka:
         if not any(self._has_answer(place, offset) for place, offset in offsets.items()):
             await self._wait(max_wait_ms / 1000)
         await asyncio.sleep(0.001)
+        self.on_fetch()
         self._check(node)
         return [self._stretch(place, offset) for place, offset in offsets.items() if place in self.logs]
 
@@ -137,6 +142,8 @@ class FakeKafka:
             trouble = OffsetOutOfRange(*place)
         records = [record for record in log.records if record.offset >= offset] if trouble is None else []
         next_offset = offset if trouble is not None else log.end
+        if len(records) > self.at_once:
+            records, next_offset = records[: self.at_once], records[self.at_once].offset
         return Stretch(*place, records, next_offset, log.start, log.end, log.end, trouble)
 
     async def offsets(

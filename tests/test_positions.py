@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import BODY, DECODER, EPOCH, Block, FakeOwner, FakeRecord
@@ -35,6 +35,17 @@ class Log:
 
     partitions: list[list[str | None]] = field(default_factory=lambda: [[], [], []])
     start: list[int] = field(default_factory=lambda: [0, 0, 0])
+
+    def add_partition(self) -> None:
+        """Have one more, up to five."""
+        if len(self.partitions) < 5:
+            self.partitions.append([])
+            self.start.append(0)
+
+    def retain(self, rng: random.Random) -> None:
+        """Let retention take some of one partition."""
+        partition = rng.randrange(len(self.partitions))
+        self.start[partition] = rng.randint(self.start[partition], len(self.partitions[partition]))
 
 
 class Replica:
@@ -82,7 +93,7 @@ class StepwiseReplay(Replay):
     """The real replay, whose passes read a piece of the log whenever the schedule says so."""
 
     def __init__(self, replica: Replica) -> None:
-        super().__init__(NO_SCANNER, replica.tail, DECODER, Bounds(bytes=1, records=10**9))
+        super().__init__(NO_SCANNER, replica.tail, DECODER, Bounds(bytes=replica.rng.choice([1, 4000]), records=10**9))
         self._replica = replica
 
     def step(self) -> None:
@@ -97,7 +108,7 @@ class StepwiseReplay(Replay):
             elif one.at < log.start[one.partition]:
                 one.skip(log.start[one.partition], "retention")
             else:
-                one.take(self._piece(one, min(one.at + rng.randint(1, 4), len(log.partitions[one.partition]))))
+                one.take(self._piece(one, min(one.at + rng.choice([1, 3, 20]), len(log.partitions[one.partition]))))
 
     def _piece(self, one: Pass, end: int) -> Stretch:
         found = enumerate(self._replica.log.partitions[one.partition][one.at : end], one.at)
@@ -114,7 +125,7 @@ def record_of(offset: int, session: str | None) -> FakeRecord:
     return FakeRecord(offset, None if session is None else session.encode(), b"%d" % offset)
 
 
-@dataclass
+@dataclass(eq=False)
 class Client:
     """Someone who reads one session, keeps the last id, and knows exactly what is owed to them."""
 
@@ -181,20 +192,21 @@ def _world_moves(rng: random.Random, log: Log, replicas: list[Replica], clients:
         rng.choice(replicas).consume()
     elif action < 0.90:
         rng.choice(replicas).replay.step()
-    elif action < 0.92 and len(log.partitions) < 5:
-        log.partitions.append([])
-        log.start.append(0)
+    elif action < 0.92:
+        log.add_partition()
     elif action < 0.96:
         rng.choice(replicas).learn()
     elif action < 0.975:
-        partition = rng.randrange(len(log.partitions))
-        log.start[partition] = rng.randint(log.start[partition], len(log.partitions[partition]))
+        log.retain(rng)
     elif action < 0.985:
-        replica = rng.choice(replicas)
-        for client in clients:
-            if client.replica is replica:
-                client.reader = None
-        replica.restart()
+        _restart(rng.choice(replicas), clients)
+
+
+def _restart(replica: Replica, clients: list[Client]) -> None:
+    for client in clients:
+        if client.replica is replica:
+            client.reader = None
+    replica.restart()
 
 
 def _client_moves(rng: random.Random, client: Client, replicas: list[Replica], rules: Rules) -> None:
@@ -222,6 +234,14 @@ def _connect(client: Client, replica: Replica, rules: Rules) -> None:
     client.receive(Block(ready.text(), "tailrace.ready", ""))
 
 
+def _reconnected(client: Client, replica: Replica, rules: Rules) -> Reader:
+    if client.reader is not None:
+        _cut(client)
+    _connect(client, replica, rules)
+    assert client.reader is not None
+    return client.reader
+
+
 def _cut(client: Client) -> None:
     assert client.reader is not None
     client.reader.close()
@@ -233,33 +253,30 @@ def _everyone_catches_up(log: Log, replica: Replica, clients: list[Client], rule
     replica.rng = random.Random(0)
     while replica.tail.position.offsets[0] != tuple(len(records) for records in log.partitions):
         replica.consume()
-    for client in clients:
-        if client.reader is not None:
-            _cut(client)
-        if client.last is None:
-            continue
-        _connect(client, replica, rules)
-        assert client.reader is not None
-        while not client.reader.live:
+    readers = {client: _reconnected(client, replica, rules) for client in clients if client.last is not None}
+    while not all(reader.live for reader in readers.values()):
+        for _ in range(8):
             replica.replay.step()
-            for block in Block.all(client.reader.take(BODY, 1)[1].decode()):
+        for client, reader in readers.items():
+            for block in Block.all(reader.take(BODY, 1000)[1].decode()):
                 client.receive(block)
-        for partition, records in enumerate(client.log.partitions):
+    for client in readers:
+        for partition, records in enumerate(log.partitions):
             assert client.lost(partition, len(records)) == []
     return replica.tail.arrived
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.randoms(use_true_random=False))
-def test_no_event_is_lost_or_repeated_without_a_reset(rng: random.Random) -> None:
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 200))
+def test_no_event_is_lost_or_repeated_without_a_reset(seed: int, steps: int) -> None:
     """Whatever happens to replicas, log and connections, each client gets what it is owed, once and in order."""
-    run(rng, Rules(), steps=60)
+    run(random.Random(seed), Rules(), steps)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_long_schedules(seed: int) -> None:
-    """The same over long schedules, twenty per seed; events do flow in them."""
-    assert sum(run(random.Random(seed * 1000 + n), Rules(), steps=600) for n in range(20)) > 1000
+    """The same over long schedules, ten per seed; events do flow in them."""
+    assert sum(run(random.Random(seed * 1000 + n), Rules(), steps=600) for n in range(10)) > 1000
 
 
 class DueBelowTheFloor(CatchingUp):
@@ -297,8 +314,8 @@ class IdsFromScanned(CatchingUp):
     @property
     def position(self) -> Position:
         position = super().position
-        for (topic, partition), scan in self._scans.items():
-            position = position.advanced(topic, partition, max(scan.at, position.entry(topic, partition)))
+        for place, offset in self._handed.scanned():
+            position = position.advanced(*place, max(offset, position.entry(*place)))
         return position
 
 
@@ -323,7 +340,7 @@ def test_each_rule_is_needed(rules: Rules) -> None:
 
     def broken(seed: int) -> bool:
         try:
-            run(random.Random(seed), rules, steps=600)
+            run(random.Random(seed), rules, steps=150)
         except AssertionError:
             return True
         return False

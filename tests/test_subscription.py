@@ -171,12 +171,13 @@ async def test_live_comes_also_with_nothing_replayed() -> None:
 async def test_resets_come_before_live_and_before_events() -> None:
     """Each reason once, with the reader's new position and the id that was asked for."""
     house = House(make_tail(partitions=2))
-    house.tail.begin(0, 0, 5)
-    house.tail.begin(0, 1, 5)
+    for partition in (0, 1):
+        house.tail.begin(0, partition, 5)
+        house.tail.note_start(0, partition, 5)
     append(house.tail, FakeRecord(5, value=b"a"))
     _, wire = house.opened(Start(((1, 1),), resumed=True, requested="v1.9f3a2c1d.1.1"))
     assert ["ready", "reset", "a", "live"] == names(wire)
-    assert {"id": "v1.9f3a2c1d.5.5", "reason": "bounded", "requested": "v1.9f3a2c1d.1.1"} == fields(wire, "reset")
+    assert {"id": "v1.9f3a2c1d.5.5", "reason": "retention", "requested": "v1.9f3a2c1d.1.1"} == fields(wire, "reset")
 
 
 async def test_a_reset_that_is_known_already_is_told_and_counts_as_not_resumed() -> None:

@@ -29,6 +29,7 @@ class Follower:
         self.left_at: list[int] = []
         self.forgotten: list[int] = []
         self.cut: list[tuple[int, int, int, str]] = []
+        self.looks = 0
         self._tail = tail
 
     @property
@@ -55,6 +56,9 @@ class Follower:
 
     def cut_back(self, topic: int, partition: int, offset: int, reason: str) -> None:
         self.cut.append((topic, partition, offset, reason))
+
+    def look_again(self) -> None:
+        self.looks += 1
 
 
 class Clock:
@@ -309,11 +313,13 @@ def test_topic_made_again_begins_anew() -> None:
     tail.learn(0, EPOCH, 2)
     tail.learn(1, EPOCH, 1)
     tail.jump(0, 0, 50, "unreadable")
+    tail.note_start(0, 0, 9)
     append(tail, *records(60))
     append(tail, *records(7), topic=1)
     tail.learn(0, NEW_EPOCH, 1)
     assert tail.position == Position((NEW_EPOCH, EPOCH), ((0,), (8,)))
-    assert (offsets_in(tail._events), tail.floor(0, 0), tail.reason_below(0, 0, 3)) == ([7], 0, "bounded")
+    assert (offsets_in(tail._events), tail.floor(0, 0), tail.start(0, 0)) == ([7], 0, 0)
+    assert tail.beyond_gap(0, 0, 3) == (0, "")
 
 
 def test_readers_hear_that_their_topic_was_made_again() -> None:
@@ -373,24 +379,29 @@ def test_readers_leave_before_the_jump() -> None:
 
 
 def test_view_keeps_its_numbers_after_a_jump() -> None:
-    """What is left of the view is numbered up to the same end, and readers stand at its start."""
+    """What is left of the view is numbered up to the same end, and readers look at it from its start."""
     tail = make_tail(partitions=2)
     reader = Follower(tail)
     append(tail, *records(0, 1))
     append(tail, *records(8), partition=1)
     tail.jump(0, 0, 50, "retention")
-    assert (reader.view.first, reader.view.end, reader.place) == (2, 3, 2)
+    assert (reader.view.first, reader.view.end, reader.looks) == (2, 3, 1)
 
 
-def test_reason_below_the_floor() -> None:
-    """What a jump passed over has its reason; what was merely evicted is `bounded`."""
+def test_beyond_a_gap() -> None:
+    """What the last jump passed over cannot be read; what lies before and behind it can, as far as is known."""
     tail = make_tail()
     append(tail, *records(0, 1))
     tail.jump(0, 0, 50, "unreadable")
-    append(tail, *records(50, 51))
-    tail.max_bytes = 0
-    tail.evict()
-    assert [tail.reason_below(0, 0, offset) for offset in (1, 49, 50)] == ["unreadable", "unreadable", "bounded"]
+    beyond = (50, "unreadable")
+    assert [tail.beyond_gap(0, 0, offset) for offset in (1, 2, 49, 50)] == [(0, ""), beyond, beyond, (0, "")]
+
+
+def test_start_of_the_log_is_what_kafka_has_told() -> None:
+    """0 where it has told nothing, and for a partition that is not known yet."""
+    tail = make_tail(partitions=2)
+    tail.note_start(0, 1, 7)
+    assert [tail.start(0, partition) for partition in range(3)] == [0, 7, 0]
 
 
 def test_jump_forward_cuts_nobody_back() -> None:

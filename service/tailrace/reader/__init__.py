@@ -4,7 +4,8 @@ Knows `tail` and `wire`; knows nothing of tokens, transports or Kafka. What lies
 it by whoever can read it, `Replays`::
 
     flushing     `Reader`: its two phases, and `flush`, the one function that moves bytes
-    catching_up  `CatchingUp`: the place of a reader that is not live; what is due by it, what was handed to it
+    catching_up  `CatchingUp`: the place of a reader that is not live, and what is due by it
+    handed       `Handed`: what scans of the log have found for it, and it has not taken yet
     around       whom a reader reports to, and whom it asks
 
 The rules that hold the promise (``tests/test_positions.py`` takes each out in turn, and each is needed):
@@ -18,7 +19,8 @@ The rules that hold the promise (``tests/test_positions.py`` takes each out in t
 """
 
 from tailrace.reader.around import Owner, Replays
-from tailrace.reader.catching_up import CatchingUp, Gap, Scan
+from tailrace.reader.catching_up import CatchingUp
 from tailrace.reader.flushing import MAX_FLUSH_BYTES, Reader
+from tailrace.reader.handed import Gap, Handed, Place, Scan
 
-__all__ = ["MAX_FLUSH_BYTES", "CatchingUp", "Gap", "Owner", "Reader", "Replays", "Scan"]
+__all__ = ["MAX_FLUSH_BYTES", "CatchingUp", "Gap", "Handed", "Owner", "Place", "Reader", "Replays", "Scan"]

@@ -11,6 +11,7 @@ from tailrace.position import Position
 
 if TYPE_CHECKING:
     from tailrace.reader.flushing import Reader
+    from tailrace.reader.handed import Place
 
 
 class Owner(Protocol):
@@ -48,7 +49,7 @@ class Replays(Protocol):
     def is_full(self) -> bool:
         """Whether no other reader may ask."""
 
-    def ask(self, reader: Reader, topic: int, partition: int, offset: int) -> None:
+    def ask(self, reader: Reader, place: Place, offset: int) -> None:
         """Have all that lies from ``offset`` up to the floor handed to ``reader``.
 
         Raises a `Farewell` where too many wait already.

@@ -7,53 +7,25 @@ no I/O and writes nothing; `flushing` takes what is due. Lives until the reader 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
 
 from tailrace.event import Event
 from tailrace.position import Position, Vector
+from tailrace.reader.handed import Gap, Handed, Place, Scan, place_of
 from tailrace.tail import Tail
 from tailrace.view import View
-
-
-class Below(NamedTuple):
-    """A partition whose next offset lies below the floor; the topic by its number."""
-
-    topic: int
-    partition: int
-    offset: int
-
-
-class Gap(NamedTuple):
-    """A stretch of a partition that cannot be read: where to go on, and why, as `tailrace.reset` says it."""
-
-    topic: int
-    partition: int
-    offset: int
-    reason: str
-
-
-class Scan(Protocol):
-    """A scan of one partition's log, as a reader that is served by it sees it."""
-
-    at: int
-    """The next offset that it will look at: all before it that is the reader's was handed to the reader."""
 
 
 class CatchingUp:
     """What one reader has taken, and what it lacks."""
 
-    __slots__ = ("_handed", "_scans", "_tail", "_taken", "_view", "handed_bytes", "place")
+    __slots__ = ("_handed", "_tail", "_taken", "_view", "place")
 
     def __init__(self, tail: Tail, view: View, taken: Sequence[Sequence[int]]) -> None:
         self._tail = tail
         self._view = view
         self._taken = Vector(taken)
-        self._handed: deque[Event | Gap] = deque()
-        self._scans: dict[tuple[int, int], Scan] = {}
-        self.handed_bytes = 0
-        """Of what was handed over and not taken yet."""
+        self._handed = Handed()
         self.place = view.first
 
     # What was taken.
@@ -71,9 +43,9 @@ class CatchingUp:
         mark = (event.arrival.topic, event.arrival.partition)
         return Position(self._tail.epochs, self._taken.offsets).text(mark=mark).encode()
 
-    def pass_over(self, topic: int, partition: int, offset: int) -> None:
+    def pass_over(self, place: Place, offset: int) -> None:
         """Go on at ``offset``; events of the partition that were not due before may be so now: look at all again."""
-        self._taken.set(topic, partition, offset)
+        self._taken.set(*place, offset)
         self.look_again()
 
     def look_again(self) -> None:
@@ -84,56 +56,50 @@ class CatchingUp:
         """Begin at the beginning of a topic that was deleted and made again."""
         self._pad()
         self._taken.clear(topic)
-        self._handed = deque(item for item in self._handed if topic_of(item) != topic)
-        self.handed_bytes = sum(item.size for item in self._handed if isinstance(item, Event))
-        self._scans = {place: scan for place, scan in self._scans.items() if place[0] != topic}
+        self._handed.forget(topic)
 
-    def cut_back(self, topic: int, partition: int, offset: int) -> bool:
-        """The log was cut off at ``offset``, which lies above the floor: no scan goes there. Whether more was taken."""
-        if self._taken.entry(topic, partition) <= offset:
+    def cut_back(self, place: Place, offset: int) -> bool:
+        """The log was cut off at ``offset``: what was found beyond it is no more. Whether the client has some of it."""
+        self._handed.cut_back(place, offset)
+        if self._taken.entry(*place) <= offset:
             return False
-        self._taken.set(topic, partition, offset)
+        self._taken.set(*place, offset)
         return True
 
     def settle(self, max_records: int) -> list[str]:
         """Move past what no scan could give; gives the reasons, as `tailrace.reset` says them."""
         reasons = []
-        for topic, partition, offset in self.below:
-            if not self.is_served(topic, partition):
-                for target, reason in self._beyond_reach(topic, partition, offset, max_records):
-                    if target > self._taken.entry(topic, partition):
-                        self.pass_over(topic, partition, target)
+        for place, offset in self.below:
+            if not self.is_served(place):
+                for target, reason in self._beyond_reach(place, offset, max_records):
+                    if target > self._taken.entry(*place):
+                        self.pass_over(place, target)
                         reasons.append(reason)
         return reasons
 
-    def _beyond_reach(self, topic: int, partition: int, offset: int, max_records: int) -> Iterator[tuple[int, str]]:
+    def _beyond_reach(self, place: Place, offset: int, max_records: int) -> Iterator[tuple[int, str]]:
+        """Say where to go on, and why; never above the floor, because from there on the tail has everything."""
         tail = self._tail
-        yield tail.beyond_gap(topic, partition, offset)
-        yield tail.start(topic, partition), "retention"
-        yield tail.floor(topic, partition) - max_records, "bounded"
+        floor = tail.floor(*place)
+        yield tail.beyond_gap(*place, offset)
+        yield min(tail.start(*place), floor), "retention"
+        yield floor - max_records, "bounded"
 
     # What is due.
 
     def due(self) -> Iterator[Event | Gap]:
         """Give the events that the client lacks, and the gaps between them, and count each as taken."""
         while self._handed:
-            item = self._handed.popleft()
-            if isinstance(item, Gap):
-                self.pass_over(*item[:3])
-            else:
-                self.handed_bytes -= item.size
-                self._take(item)
+            item = self._handed.pop()
+            self.pass_over(place_of(item), item.offset if isinstance(item, Gap) else item.offset + 1)
             yield item
         self._note_scans()
         self.place = max(self.place, self._view.first)
         for event in self._view.since(self.place):
             self.place += 1
             if self.is_due(event):
-                self._take(event)
+                self._taken.set(event.arrival.topic, event.arrival.partition, event.offset + 1)
                 yield event
-
-    def _take(self, event: Event) -> None:
-        self._taken.set(event.arrival.topic, event.arrival.partition, event.offset + 1)
 
     def is_due(self, event: Event) -> bool:
         """Whether the client lacks ``event`` of the view, and rule 2: it lacks nothing that lies below the floor."""
@@ -157,49 +123,40 @@ class CatchingUp:
         return self.may_go_live() and not any(self.is_due(event) for event in self._view.events)
 
     @property
-    def below(self) -> list[Below]:
-        """Where the next offset lies below the floor: only Kafka has what comes next."""
+    def below(self) -> list[tuple[Place, int]]:
+        """Where the next offset lies below the floor, and that offset: only Kafka has what comes next."""
         floor = self._tail.floor
-        return [Below(topic, number, entry) for topic, number, entry in self._entries() if entry < floor(topic, number)]
+        return [((topic, number), entry) for topic, number, entry in self._entries() if entry < floor(topic, number)]
 
     # What is handed over.
 
-    @property
-    def has_asked(self) -> bool:
-        """Whether any scan serves it."""
-        return bool(self._scans)
+    def served_by(self, place: Place, scan: Scan) -> None:
+        """``scan`` hands over what it finds in the partition, from the reader's own offset on."""
+        self._handed.serve(place, scan)
 
-    def hand(self, item: Event | Gap) -> None:
-        """Take over what a scan has found; the events of one partition come in order, and each once."""
-        if isinstance(item, Gap):
-            if item.offset > self._taken.entry(item.topic, item.partition):
-                self._handed.append(item)
-        elif item.offset >= self._taken.entry(item.arrival.topic, item.arrival.partition):
-            self._handed.append(item)
-            self.handed_bytes += item.size
+    def left_by(self, place: Place, scan: Scan, offset: int) -> None:
+        """``scan`` serves this reader no more; ``offset`` is the first that it has not looked at for it."""
+        self._handed.leave(place, scan, offset)
 
-    def served_by(self, topic: int, partition: int, scan: Scan) -> None:
-        """A scan hands over what it finds in the partition, from the reader's own offset on."""
-        self._scans[topic, partition] = scan
-
-    def left_by(self, topic: int, partition: int, offset: int) -> None:
-        """The scan serves this reader no more; ``offset`` is the first that it has not looked at for it."""
-        if self._scans.pop((topic, partition), None) is not None:
-            self._scans[topic, partition] = Scanned(offset)
-
-    def is_served(self, topic: int, partition: int) -> bool:
+    def is_served(self, place: Place) -> bool:
         """Whether a scan is at work in the partition, or what one has scanned was not taken in full yet."""
-        return (topic, partition) in self._scans
+        return self._handed.is_served(place)
+
+    def hand(self, scan: Scan, item: Event | Gap) -> None:
+        """Take over what ``scan`` has found."""
+        self._handed.add(scan, item)
+
+    @property
+    def lying_bytes(self) -> int:
+        """Of what was handed over and not taken yet."""
+        return self._handed.bytes
 
     def _note_scans(self) -> None:
         """Move to where the scans are, once all that they handed over was taken; the view may have more for us then."""
-        if self._handed or not self._scans:
-            return
-        for (topic, partition), scan in list(self._scans.items()):
-            self._taken.set(topic, partition, max(scan.at, self._taken.entry(topic, partition)))
-            if isinstance(scan, Scanned):
-                del self._scans[topic, partition]
-        self.look_again()
+        if not self._handed:
+            for place, offset in self._handed.scanned():
+                if offset > self._taken.entry(*place):
+                    self.pass_over(place, offset)
 
     # Within.
 
@@ -211,17 +168,3 @@ class CatchingUp:
     def _pad(self) -> None:
         """Rule 4: a partition that the id did not know has entry 0; one that this replica does not know is kept."""
         self._taken.pad(map(self._tail.partitions, range(len(self._tail.topics))))
-
-
-def topic_of(item: Event | Gap) -> int:
-    """Give the number of its topic."""
-    return item.topic if isinstance(item, Gap) else item.arrival.topic
-
-
-class Scanned:
-    """A scan that is over, as far as one reader is concerned."""
-
-    __slots__ = ("at",)
-
-    def __init__(self, at: int) -> None:
-        self.at = at

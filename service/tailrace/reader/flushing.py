@@ -15,7 +15,8 @@ from tailrace.errors import Farewell
 from tailrace.event import END, Event
 from tailrace.position import Position
 from tailrace.reader.around import Owner, Replays
-from tailrace.reader.catching_up import CatchingUp, Gap, Scan
+from tailrace.reader.catching_up import CatchingUp
+from tailrace.reader.handed import Gap, Place, Scan
 from tailrace.tail import Tail
 from tailrace.timers import Wheel
 from tailrace.wire import HIGH_WATER_BYTES, Wire
@@ -33,8 +34,8 @@ class Reader:
     catching_up: ClassVar[type[CatchingUp]] = CatchingUp
     """Named here so that tests can take out one rule at a time."""
     __slots__ = (
-        "_format", "_given", "_late", "_more", "_owner", "_replays", "_resets", "_soon", "_tail", "_view", "_wheel",
-        "_wire", "closing", "ended", "live", "place", "replayed", "sent_at", "wrote_at",
+        "_format", "_given", "_late", "_more", "_owner", "_refused", "_replays", "_resets", "_soon", "_tail", "_view",
+        "_wheel", "_wire", "closing", "ended", "live", "place", "replayed", "sent_at", "wrote_at",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +57,7 @@ class Reader:
         self._resets = list(resets)
         self._wire: Wire | None = None
         self._more = False
+        self._refused: Farewell | None = None  # by the replay: said once what was taken is written
         self._given: tuple[Sequence[Event], int, bool] | None = None  # written, not yet known to be accepted
         self.live = taken is None
         self.place = self._view.end  # live, the number of the next event to take
@@ -104,6 +106,8 @@ class Reader:
             self._soon(self.flush)
         elif self.closing:
             self._owner.at_rest()
+        elif self._refused is not None:
+            self._owner.end(self._refused)
 
     def write(self, data: bytes) -> None:
         """Send ``data``, which may be what the service itself says, whether or not the wire is writable."""
@@ -176,7 +180,7 @@ class Reader:
         if not self._more:
             late.move_to_cut()
             if late.may_go_live():
-                pieces.append(self._go_live(late))
+                pieces.append(self._go_live())
             else:
                 self._wait(late)
         return events, b"".join(pieces)
@@ -190,11 +194,11 @@ class Reader:
     def _wait(self, late: CatchingUp) -> None:
         """Ask for what lies below the floor; or be woken when this replica has reached the reader's position."""
         try:
-            for place in late.below:
-                if not late.is_served(place.topic, place.partition):
-                    self._replays.ask(self, *place)
+            for place, offset in late.below:
+                if not late.is_served(place):
+                    self._replays.ask(self, place, offset)
         except Farewell as farewell:
-            self._owner.end(farewell)
+            self._refused = farewell
         if not late.below:
             self._tail.wait(self)
 
@@ -211,9 +215,8 @@ class Reader:
         """Whether it lacks what only Kafka has."""
         return self._late is not None and bool(self._late.below)
 
-    def _go_live(self, late: CatchingUp) -> bytes:
-        if late.has_asked:
-            self._replays.leave(self)
+    def _go_live(self) -> bytes:
+        self._replays.leave(self)
         self._late = None
         self.live = True
         self.place = self._view.end
@@ -242,7 +245,7 @@ class Reader:
 
     def cut_back(self, topic: int, partition: int, offset: int, reason: str) -> None:
         """The log was cut off at ``offset``: what was taken beyond it is no more, and other records take its place."""
-        if self._late is not None and self._late.cut_back(topic, partition, offset):
+        if self._late is not None and self._late.cut_back((topic, partition), offset):
             self._resets.append(reason)
 
     def look_again(self) -> None:
@@ -264,19 +267,22 @@ class Reader:
 
     # What a scan hands over; nothing, to a reader that is live or has gone.
 
-    def served_by(self, topic: int, partition: int, scan: Scan) -> None:
+    def served_by(self, place: Place, scan: Scan) -> None:
         """A scan has taken the reader in."""
         if self._late is not None:
-            self._late.served_by(topic, partition, scan)
+            self._late.served_by(place, scan)
 
-    def hand(self, item: Event | Gap) -> int:
-        """Take over what a scan has found; gives how many bytes wait to be taken."""
-        if self._late is None:
-            return 0
-        self._late.hand(item)
-        return self._late.handed_bytes
+    def hand(self, scan: Scan, item: Event | Gap) -> None:
+        """Take over what a scan has found."""
+        if self._late is not None:
+            self._late.hand(scan, item)
 
-    def left_by(self, topic: int, partition: int, offset: int) -> None:
+    @property
+    def lying_bytes(self) -> int:
+        """Of what was handed over and not taken yet."""
+        return 0 if self._late is None else self._late.lying_bytes
+
+    def left_by(self, place: Place, scan: Scan, offset: int) -> None:
         """A scan has let the reader go, having looked at all before ``offset`` for it."""
         if self._late is not None:
-            self._late.left_by(topic, partition, offset)
+            self._late.left_by(place, scan, offset)

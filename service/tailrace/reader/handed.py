@@ -8,7 +8,7 @@ Lives as long as its reader is catching up.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from tailrace.event import Event
@@ -20,14 +20,13 @@ Place = tuple[int, int]
 class Gap(NamedTuple):
     """A stretch of a partition that cannot be read: where to go on, and why, as `tailrace.reset` says it."""
 
-    topic: int
-    partition: int
+    place: Place
     offset: int
     reason: str
 
 
 class Scan(Protocol):
-    """A scan of one partition's log, as a reader that is served by it sees it."""
+    """A scan of one partition's log, as a reader that is served by it sees it. Lives longer than the reader listens."""
 
     at: int
     """The next offset that it will look at: all before it that is the reader's was handed to the reader."""
@@ -93,12 +92,12 @@ class Handed:
         """The log was cut off at ``offset``: turn away from a scan that has been beyond it, and drop what it found."""
         scan = self._scans.get(place)
         if scan is not None and scan.at > offset:
-            self._keep([item for item in self._items if place_of(item) != place or item.offset < offset])
             self._scans[place] = Scanned(offset)
+            self._keep([_before(offset, item) if place_of(item) == place else item for item in self._items])
 
-    def _keep(self, items: list[Event | Gap]) -> None:
-        self._items = deque(items)
-        self.bytes = sum(map(_bytes_of, items))
+    def _keep(self, items: Iterable[Event | Gap | None]) -> None:
+        self._items = deque(item for item in items if item is not None)
+        self.bytes = sum(map(_bytes_of, self._items))
 
 
 class Scanned:
@@ -112,7 +111,14 @@ class Scanned:
 
 def place_of(item: Event | Gap) -> Place:
     """Say in which partition it lies."""
-    return (item.topic, item.partition) if isinstance(item, Gap) else (item.arrival.topic, item.arrival.partition)
+    return item.place if isinstance(item, Gap) else (item.arrival.topic, item.arrival.partition)
+
+
+def _before(offset: int, item: Event | Gap) -> Event | Gap | None:
+    """Give what is left of ``item`` where the log ends at ``offset``: a gap may have begun below it."""
+    if isinstance(item, Gap):
+        return item._replace(offset=min(item.offset, offset))
+    return item if item.offset < offset else None
 
 
 def _bytes_of(item: Event | Gap) -> int:

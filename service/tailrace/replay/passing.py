@@ -11,22 +11,22 @@ from collections.abc import Callable, Iterable
 
 from tailrace.event import Decoder
 from tailrace.kafka import Stretch
-from tailrace.reader import Gap, Reader
+from tailrace.reader import Gap, Place, Reader
 from tailrace.tail import Tail
 
 
 class Pass:
-    """The readers of one partition, each with the first offset that it lacks; the topic by its number.
+    """The readers of one partition, each with the first offset that it lacks.
 
-    One that has more than ``max_bytes`` lying is let go. ``on_leave`` is told of whoever is served no more.
+    One that still has more than ``max_bytes`` lying when the next stretch brings something for it is let go, so that
+    at most this and one stretch lie. ``on_leave`` is told of whoever is served no more.
     """
 
     def __init__(
         self,
         tail: Tail,
         decoder: Decoder,
-        topic: int,
-        partition: int,
+        place: Place,
         max_bytes: int,
         on_leave: Callable[[Reader, Pass], None],
     ) -> None:
@@ -35,31 +35,33 @@ class Pass:
         self._max_bytes = max_bytes
         self._on_leave = on_leave
         self._sessions: dict[bytes, dict[Reader, int]] = {}
-        self.topic = topic
-        self.partition = partition
-        self.name = tail.topics[topic]
-        self.epoch = tail.epochs[topic]
+        self.place = place
+        self.topic, self.partition = place
+        self.name = tail.topics[self.topic]
+        self.epoch = tail.epochs[self.topic]
         self.at = 0
         """The next offset to be looked at."""
         self._reached = False
 
     @property
-    def place(self) -> tuple[str, int]:
+    def named(self) -> tuple[str, int]:
         """The partition, as `kafka` names it."""
         return self.name, self.partition
 
     @property
     def floor(self) -> int:
         """Where the pass ends, for now."""
-        return self._tail.floor(self.topic, self.partition)
+        return self._tail.floor(*self.place)
 
     def is_over(self) -> bool:
-        """Whether the floor was reached, nobody is left, or the topic is not the one that they asked for.
-
-        A floor that moves on afterwards makes no difference: its readers may have gone on in the tail already.
-        """
-        self._reached = self._reached or self.at >= self.floor
+        """Whether the floor was reached, nobody is left, or the topic is not the one that they asked for."""
+        self._move_to(self.at)
         return self._reached or not self._sessions or self.epoch != self._tail.epochs[self.topic]
+
+    def _move_to(self, offset: int) -> None:
+        """Go on; once the floor was reached for good, because from then on readers take what the tail has."""
+        self.at = max(self.at, min(offset, self.floor))
+        self._reached = self._reached or self.at >= self.floor
 
     def __len__(self) -> int:
         """How many it serves."""
@@ -71,7 +73,7 @@ class Pass:
         """Serve ``reader`` from ``offset`` on; before the pass has begun that may be anywhere."""
         self.at = min(self.at, offset) if self._sessions else offset
         self._sessions.setdefault(reader.session.encode(), {})[reader] = offset
-        reader.served_by(self.topic, self.partition, self)
+        reader.served_by(self.place, self)
 
     def leave(self, reader: Reader) -> None:
         """Serve ``reader`` no more, because it has gone, or lacks nothing."""
@@ -91,14 +93,14 @@ class Pass:
 
     def _let_go(self, reader: Reader, offset: int) -> None:
         self.leave(reader)
-        reader.left_by(self.topic, self.partition, offset)
+        reader.left_by(self.place, self, offset)
 
     # What is handed over.
 
     def take(self, stretch: Stretch) -> Iterable[Reader]:
         """Hand over what ``stretch`` brings for anybody; gives the readers concerned."""
         concerned: dict[Reader, None] = {}
-        arrival, floor = self._tail.arrival(self.topic, self.partition), self.floor
+        arrival, floor = self._tail.arrival(*self.place), self.floor
         address, sessions = self._decoder.address, self._sessions
         for record in stretch.records:
             if record.offset >= floor:
@@ -106,20 +108,25 @@ class Pass:
             if readers := sessions.get(address(record) or b""):
                 event = self._decoder.decode(record, arrival)
                 for reader in [reader for reader, lacks in readers.items() if lacks <= event.offset]:
-                    concerned[reader] = None
-                    if reader.hand(event) > self._max_bytes:
-                        self._let_go(reader, event.offset + 1)
-        self.at = max(self.at, min(stretch.next_offset, floor))
+                    if reader not in concerned and reader.lying_bytes > self._max_bytes:
+                        self._let_go(reader, event.offset)
+                    else:
+                        concerned[reader] = None
+                        reader.hand(self, event)
+        self._move_to(stretch.next_offset)
         return concerned
 
     def skip(self, offset: int, reason: str) -> list[Reader]:
-        """Nothing below ``offset`` can be read: tell everyone who lacks some of it; gives them."""
-        told = []
+        """Nothing below ``offset`` can be read: tell everyone who lacks some of it; gives them.
+
+        From the floor on the tail has it.
+        """
+        offset, told = min(offset, self.floor), []
         for readers in self._sessions.values():
             for reader, lacks in readers.items():
                 if lacks < offset:
-                    reader.hand(Gap(self.topic, self.partition, offset, reason))
+                    reader.hand(self, Gap(self.place, offset, reason))
                     readers[reader] = offset
                     told.append(reader)
-        self.at = max(self.at, offset)
+        self._move_to(offset)
         return told

@@ -119,7 +119,7 @@ class Scanner:
 
     async def _fetched(self, one: Pass, node: int) -> Stretch:
         limits = {"max_wait_ms": FETCH_WAIT_MS, "min_bytes": 1, "max_bytes": FETCH_BYTES}
-        stretches = await self._kafka.fetch(node, {one.place: one.at}, **limits)
+        stretches = await self._kafka.fetch(node, {one.named: one.at}, **limits)
         if not stretches:
             raise NotLeader(one.name, one.partition)
         self._metrics.count_scan(len(stretches[0].records))
@@ -133,11 +133,11 @@ class Scanner:
 
     async def _find_start(self, one: Pass, node: int, trouble: OffsetOutOfRange) -> None:
         """Go on where the log begins now: retention has overtaken whoever waits."""
-        start = (await self._kafka.offsets(node, [one.place], EARLIEST)).get(one.place)
+        start = (await self._kafka.offsets(node, [one.named], EARLIEST)).get(one.named)
         if not isinstance(start, int) or start <= one.at:
             raise trouble  # it was cut off, which live reading finds, too
         if one.epoch == self._tail.epochs[one.topic]:
-            self._tail.note_start(one.topic, one.partition, start)
+            self._tail.note_start(*one.place, start)
             await self.serve(one.skip(start, "retention"))
 
     async def close(self) -> None:

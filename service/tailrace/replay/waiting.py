@@ -13,15 +13,12 @@ from dataclasses import dataclass
 
 from tailrace.errors import ReplayFull
 from tailrace.event import Decoder
-from tailrace.reader import Reader
+from tailrace.reader import Place, Reader
 from tailrace.replay.passing import Pass
 from tailrace.replay.scanning import Scanner
 from tailrace.tail import Tail
 
 logger = logging.getLogger(__name__)
-
-Place = tuple[int, int]
-"""Topic, by its number, and partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +60,10 @@ class Replay:
         """Whether no other reader may wait."""
         return len(self._passes) >= self._bounds.readers
 
-    def ask(self, reader: Reader, topic: int, partition: int, offset: int) -> None:
+    def ask(self, reader: Reader, place: Place, offset: int) -> None:
         """Have all that lies from ``offset`` up to the floor handed to ``reader``. Raises `ReplayFull`."""
         if reader not in self._passes and self.is_full:
             raise ReplayFull
-        place = (topic, partition)
         one = self._at_work.get(place)
         if one is None or one.is_over() or one.at > offset:
             one = self._waiting_pass(place)
@@ -96,7 +92,7 @@ class Replay:
 
     def _waiting_pass(self, place: Place) -> Pass:
         if place not in self._next:
-            self._next[place] = Pass(self._tail, self._decoder, *place, self._bounds.bytes, self._forget)
+            self._next[place] = Pass(self._tail, self._decoder, place, self._bounds.bytes, self._forget)
             if place not in self._at_work:
                 self._queue.put_nowait(place)
         return self._next[place]
@@ -107,7 +103,7 @@ class Replay:
             try:
                 await self._scanner.scan(one)
             except Exception as error:
-                logger.exception("a replay failed: topic %s, partition %d", *one.place)
+                logger.exception("a replay failed: topic %s, partition %d", *one.named)
                 for reader in one.dissolve():
                     reader.fail(error)
             finally:
@@ -121,8 +117,7 @@ class Replay:
 
     def end(self, one: Pass) -> list[Reader]:
         """The pass is over; gives the readers that it has served, and sets the next one in the queue."""
-        place = (one.topic, one.partition)
-        del self._at_work[place]
-        if place in self._next:
-            self._queue.put_nowait(place)
+        del self._at_work[one.place]
+        if one.place in self._next:
+            self._queue.put_nowait(one.place)
         return one.dissolve()

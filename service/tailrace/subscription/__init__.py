@@ -5,6 +5,7 @@
     everyone     `Subscriptions`: the limits, the ids that are kept young, the drain
     one          `Subscription`: what is said on one wire, when, and how it ends
     pulse        `Pulse`: whether a WebSocket's client is still there
+    stall        `Stall`: whether a client that is held up takes anything
 """
 
 from tailrace.subscription.everyone import Subscriptions

@@ -24,10 +24,11 @@ from tailrace.position import Position
 from tailrace.reader import Reader, Replays
 from tailrace.resume import Start
 from tailrace.subscription.pulse import Pulse
+from tailrace.subscription.stall import Stall
 from tailrace.tail import Tail
 from tailrace.timers import Timer, Wheel
 from tailrace.tracing import Tracing
-from tailrace.wire import Taken, Wire
+from tailrace.wire import Wire
 
 logger = logging.getLogger(__name__)
 
@@ -75,9 +76,9 @@ class Subscription:
         "_format",
         "_hub",
         "_live_told",
-        "_moved",
         "_pulse",
         "_since_ns",
+        "_stall",
         "_start",
         "_timers",
         "_wire",
@@ -96,7 +97,7 @@ class Subscription:
         self._farewell: Farewell | None = None
         self._closed = False
         self._wire: Wire | None = None
-        self._moved: tuple[int, Taken]  # when it was last seen to move, and what it had taken; set by `held_up`
+        self._stall: Stall | None = None  # most wires never fill
         self._since_ns = time.time_ns()
         self._pulse: Pulse | None = None  # over SSE a client has nothing to say
         self.principal = principal
@@ -159,6 +160,9 @@ class Subscription:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None  # it knows us, as the reader does
         self.reader.close()
         self._wire = None
         del self.reader  # it knows us, and full garbage collections are rare
@@ -208,9 +212,10 @@ class Subscription:
 
     def held_up(self) -> None:
         assert self._wire is not None  # noqa: S101  set by `open`
-        self._moved = self._hub.wheel.now, self._wire.taken
-        if "stall" not in self._timers:
-            self._arm("stall", 1, self._look_whether_it_moves)
+        if self._stall is None:
+            self._stall = Stall(self._wire, self._hub.wheel, self.send_timeout_seconds, self._stalled)
+        else:
+            self._stall.watch()
 
     def at_rest(self) -> None:
         """Everything has been taken: say goodbye, and let the transport end the response."""
@@ -236,7 +241,7 @@ class Subscription:
         assert self._wire is not None  # noqa: S101  armed by `open`
         silence = self._hub.wheel.now - self.reader.wrote_at
         if not self._wire.writable:
-            if "stall" not in self._timers:  # it is not the reader that has filled it
+            if self._stall is None or not self._stall.watching:  # it is not the reader that has filled it
                 self.held_up()
         elif silence >= self._hub.terms.heartbeat_seconds or (self._pulse is not None and self._pulse.is_due):
             if self._pulse is not None and not self._pulse.beats():
@@ -253,23 +258,11 @@ class Subscription:
             silence = 0
         self._arm("quiet", max(1, self._hub.terms.heartbeat_seconds - silence), self._look_after)
 
-    def _look_whether_it_moves(self) -> None:
-        """Cut a client that has taken too little since it was held up, or last seen to move; look again every tick."""
-        assert self._wire is not None  # noqa: S101  armed by `held_up`
-        del self._timers["stall"]
-        if self._wire.writable:
-            return
-        now, taken = self._hub.wheel.now, self._wire.taken
-        since, before = self._moved
-        if taken.moved_since(before):
-            self._moved = now, taken
-        elif now - since >= self.send_timeout_seconds:
-            self._farewell = self._farewell or TooSlow()
-            self._hub.metrics.count_slow()
-            self._hub.seldom.log(logging.INFO, "too_slow", "cut a client that took nothing for %g seconds", now - since)
-            self._cut()
-            return
-        self._arm("stall", 1, self._look_whether_it_moves)
+    def _stalled(self, seconds: int) -> None:
+        self._farewell = self._farewell or TooSlow()
+        self._hub.metrics.count_slow()
+        self._hub.seldom.log(logging.INFO, "too_slow", "cut a client that took nothing for %g seconds", seconds)
+        self._cut()
 
     def _say_refresh(self, ends_at: float) -> None:
         assert self._wire is not None  # noqa: S101  armed by `open`

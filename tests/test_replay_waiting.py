@@ -1,0 +1,225 @@
+"""Everyone who waits: one pass for all, in turn, within bounds; and nothing is lost or repeated meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from leaping import until
+from replaying import House, at_work
+from tailrace.errors import ReplayFull
+from tailrace.replay import Bounds
+
+
+async def test_one_pass_serves_all_who_wait() -> None:
+    """Fifty readers of five sessions cost as many fetches as one."""
+    house = House()
+    for session in "abcde":
+        house.history(4, key=session.encode())
+    house.kafka.at_once = 5
+    readers = [house.subscriber(0, session=session) for session in "abcde" * 10]
+    waiting = house.replay.waiting
+    async with at_work(house):
+        got = [len(await each.live()) for each in readers]
+    assert (waiting, got, house.fetches) == (50, [5] * 50, [(0, 0), (0, 5), (0, 10), (0, 15)])
+
+
+async def test_who_comes_in_front_of_a_pass_joins_it() -> None:
+    """It is on its way there."""
+    house = House()
+    house.history(9)
+    house.kafka.at_once = 3
+    first = house.subscriber(0)
+    house.kafka.on_fetch = lambda: late.append(house.subscriber(6)) if not late else None
+    late = list[type(first)]()
+    async with at_work(house):
+        await first.live()
+    assert (late[0].got, house.fetches) == (["6", "7", "8", "live"], [(0, 0), (0, 3), (0, 6)])
+
+
+async def test_who_comes_behind_a_pass_waits_for_the_next() -> None:
+    """Together with all the others who do: a pass never goes back."""
+    house = House()
+    house.history(6)
+    house.kafka.at_once = 3
+    first = house.subscriber(0)
+    late = list[type(first)]()
+    house.kafka.on_fetch = lambda: late.append(house.subscriber(0)) if len(house.fetches) == 2 else None
+    async with at_work(house):
+        await first.live()
+        late.append(house.subscriber(1))
+        got = [await each.live() for each in late]
+    assert [each[0] for each in got] == ["0", "1"]
+    assert house.fetches == [(0, 0), (0, 3), (0, 0), (0, 3)]
+
+
+async def test_hand_over_while_the_tail_moves() -> None:
+    """Records come and are evicted during every fetch: the reader asks again, and gets each of them once, in order."""
+    house = House()
+    house.history(6)
+    house.kafka.at_once = 3
+
+    def go_on() -> None:
+        if len(house.fetches) < 20:
+            house.history(2)
+            house.produce(str(house.kafka.logs["t", 0].end).encode())
+
+    house.kafka.on_fetch = go_on
+    subscriber = house.subscriber(0)
+    async with at_work(house):
+        got = await subscriber.live()
+    end = house.kafka.logs["t", 0].end
+    assert (got, end) == ([*map(str, range(end)), "live"], 6 + 19 * 3)
+
+
+async def test_reader_overtaken_by_eviction_asks_again() -> None:
+    """What a live reader had not taken when it left the tail comes from the log, and what came since from the tail."""
+    house = House()
+    subscriber = house.subscriber(0)
+    subscriber.wire.open = False
+    house.history(3)
+    house.produce(b"3")
+    async with at_work(house):
+        subscriber.goes_on()
+        assert await subscriber.live() == ["live", "0", "1", "2", "3", "live"]
+
+
+async def test_slow_reader_leaves_the_pass_and_asks_again() -> None:
+    """The pass goes on for the others; when the slow one can take again, it gets the rest in a pass of its own."""
+    house = House(bounds=Bounds(bytes=1000))
+    expected = house.history(30)
+    house.kafka.at_once = 10
+    slow, fast = house.subscriber(0), house.subscriber(0)
+    slow.wire.open = False
+    async with at_work(house):
+        got = await fast.live()
+        fetches, waiting, lying = len(house.fetches), house.replay.waiting, slow.got
+        slow.goes_on()
+        assert await slow.live() == got == [*expected, "live"]
+    assert (fetches, waiting, lying) == (3, 0, [])
+
+
+async def test_passes_at_work_are_bounded() -> None:
+    """The others wait in the order in which they were asked for."""
+    house = House(partitions=4, bounds=Bounds(passes=2))
+    for partition in range(4):
+        house.history(2, partition=partition)
+    counts = list[int]()
+    house.kafka.on_fetch = lambda: counts.append(house.replay.at_work)
+    subscriber = house.subscriber(0, 0, 0, 0)
+    async with at_work(house):
+        await subscriber.live()
+    assert (set(counts), sorted(house.fetches)) == ({2}, [(0, 0), (1, 0), (2, 0), (3, 0)])
+
+
+async def test_partitions_take_turns() -> None:
+    """A reader that asks again and again, because it is slow, holds up nobody who waits for another partition."""
+    house = House(partitions=2, bounds=Bounds(passes=1, bytes=1))
+    house.history(3)
+    house.history(1, key=b"x", partition=1)
+    house.kafka.at_once = 1
+    slow, other = house.subscriber(0, 1), house.subscriber(3, 0, session="x")
+    slow.wire.fills = True
+    house.kafka.on_fetch = slow.goes_on
+    async with at_work(house):
+        await other.live()
+        await slow.live()
+    assert house.fetches == [(0, 0), (0, 1), (1, 0), (0, 1), (0, 2)]
+
+
+async def test_readers_that_wait_are_bounded() -> None:
+    """One more is refused; one that waits already may ask for its other partitions."""
+    house = House(partitions=2, bounds=Bounds(readers=1))
+    house.history(1)
+    house.history(1, partition=1)
+    first, second = house.subscriber(0, 0), house.subscriber(0, 0)
+    assert (first.owner.ends, second.owner.ends) == ([], ["come back later"])
+    assert (house.replay.waiting, house.replay.is_full) == (1, True)
+    with pytest.raises(ReplayFull):
+        house.replay.ask(second.reader, (0, 0), 0)
+
+
+async def test_records_of_one_resume_are_bounded() -> None:
+    """A reader that is farther behind goes on as far back as it may, and is told first."""
+    house = House(bounds=Bounds(records=2))
+    house.history(5)
+    subscriber = house.subscriber(0)
+    async with at_work(house):
+        assert await subscriber.live() == ["reset", "3", "4", "live"]
+    assert (house.fetches, '"bounded"' in subscriber.wire.text) == ([(0, 3)], True)
+
+
+async def test_who_has_left_is_not_read_for() -> None:
+    """A client that disconnects while it waits, or while it is served, costs nothing more."""
+    house = House()
+    house.history(9)
+    house.kafka.at_once = 3
+    waits, served = house.subscriber(0, session="x"), house.subscriber(0)
+    waits.reader.close()
+    house.kafka.on_fetch = lambda: served.reader.close() if len(house.fetches) == 2 else None
+    async with at_work(house):
+        await until(lambda: not house.replay.waiting and not house.replay.at_work)
+    assert (house.fetches, served.got) == ([(0, 0), (0, 3)], ["0", "1", "2"])
+
+
+async def test_a_pass_that_fails_fails_its_readers_and_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """A defect is logged and told to them; the next pass works."""
+    house = House()
+    house.history(2)
+    trouble = LookupError("on purpose")
+
+    def fail() -> None:
+        house.kafka.on_fetch = lambda: None
+        raise trouble
+
+    house.kafka.on_fetch = fail
+    first = house.subscriber(0)
+    async with at_work(house):
+        await until(lambda: first.owner.failures)
+        first.reader.close()
+        assert await house.subscriber(0).live() == ["0", "1", "live"]
+    assert (first.owner.failures, "a replay failed: topic t, partition 0" in caplog.text) == ([trouble], True)
+
+
+async def test_topic_made_again_while_a_pass_waits() -> None:
+    """Nobody is given records of the new one in place of the old one's; then it is replayed from its start."""
+    house = House()
+    house.history(5)
+    subscriber = house.subscriber(0)
+    subscriber.wire.open = False
+    house.kafka.make_again("t", "2", 1)
+    await house._refreshed()
+    house.produce(b"new", b"newer")
+    house.evict()
+    subscriber.goes_on()
+    async with at_work(house):
+        assert await subscriber.live() == ["reset", "new", "newer", "live"]
+
+
+async def test_end_while_scanning_leaves_nothing_behind() -> None:
+    """No task, and no connection; whoever waits keeps the position of what it was given."""
+    house = House()
+    house.history(4)
+    house.kafka.at_once = 2
+    subscriber = house.subscriber(0)
+    async with at_work(house):
+        await until(lambda: len(subscriber.got) == 2)
+        at_work_then = house.replay.at_work
+    assert (at_work_then, house.kafka.closed, house.replay.at_work) == (1, True, 0)
+    assert subscriber.reader.position.offsets == ((2,),)
+
+
+async def test_close_of_all_readers_ends_the_pass() -> None:
+    """As a drain does, in the middle of a scan: the replay rests, and can be asked again."""
+    house = House()
+    house.history(4)
+    house.kafka.at_once = 1
+    readers = [house.subscriber(0) for _ in range(3)]
+    async with at_work(house):
+        await until(lambda: readers[0].got)
+        for each in readers:
+            each.reader.close()
+        await until(lambda: not house.replay.at_work)
+        assert (house.replay.waiting, await house.subscriber(3).live()) == (0, ["3", "live"])
+    assert asyncio.current_task() in asyncio.all_tasks()
