@@ -15,7 +15,7 @@ from wsproto.events import Event as FrameEvent
 from wsproto.utilities import RemoteProtocolError
 
 from changes import settled
-from crowd.asking import Answer, Ask, Hearer, Malformed, Transport
+from crowd.asking import Answer, Ask, CutOff, Hearer, Malformed, Transport
 from crowd.client import Client
 from crowd.eventstream import EventStream
 from crowd.frames import Frames
@@ -118,6 +118,17 @@ def test_an_answer() -> None:
     given.end("ended")
     given.end("cut")
     assert [200, "1", ("ended", 5, False)] == ear.notes
+
+
+def test_an_answer_that_is_cut_off() -> None:
+    """After so many bytes nothing more is heard; what was not finished by then was never seen."""
+    ear = Ear()
+    given = Answer(Ask(Transport.SSE, "s", lambda: "t", bytes=10), ear)
+    given.begin(200)
+    given.take(b"id: 1\n")
+    with pytest.raises(CutOff):
+        given.take(b"\nid: 2\n\n")
+    assert [200, "1"] == ear.notes
 
 
 def test_an_answer_that_is_no_stream() -> None:

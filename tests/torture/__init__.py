@@ -13,6 +13,7 @@ schedule, while honest clients come and go between them; and the proof that none
     logs         what the service may write meanwhile
     inside       the real ``tailrace serve``, with somebody in it who can be asked
     witness      somebody else who reads Kafka
+    report       what to do, and what came of it
     run          a storm, a calm, a verdict
     __main__     the command
 """

@@ -8,7 +8,8 @@ import sys
 from contextlib import closing
 
 from kafka_cluster import KafkaCluster
-from torture.run import Plan, Report, torture
+from torture.report import Plan
+from torture.run import torture
 from torture.schedule import schedule
 
 DEFAULT_SEED = 7
@@ -27,27 +28,11 @@ def plan() -> tuple[Plan, bool]:
     return Plan(options.seed, 60 * options.minutes, options.clients, lambda line: print(line, flush=True)), options.show
 
 
-def command(plan: Plan) -> str:
-    """Write the command that repeats the run."""
-    return f"tox -e torture -- --minutes {plan.seconds / 60:g} --seed {plan.seed} --clients {plan.clients}"
-
-
-def summary(report: Report) -> str:
-    """Say in one line what came of it."""
-    resets = ", ".join(f"{number} for {reason}" for reason, number in sorted(report.resets.items())) or "none"
-    return (
-        f"seed {report.plan.seed}: {report.clients} clients x {report.connections} connections"
-        f" x {report.faults.total()} faults survived; {report.records} records said, {report.doubtful} of them"
-        f" doubtful; {report.events} events checked;"
-        f" resets told: {resets}"
-    )
-
-
 def main() -> None:
     """Run the torture."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells each attempt to reach a broker that is down
     asked, only_show = plan()
-    print(command(asked), flush=True)
+    print(asked.command, flush=True)
     for fault in schedule(asked.seed, asked.seconds):
         print(fault, flush=True)
     if only_show:
@@ -59,8 +44,8 @@ def main() -> None:
         print("\n" + "\n".join(f"  {name:<60}{number:>8}" for name, number in sorted(counted.items())))
     for complaint in report.complaints:
         print(f"\nWRONG: {complaint}")
-    print(f"\n{summary(report)}")
-    print(f"{'WRONG' if report.complaints else 'all is well'}; again: {command(asked)}")
+    print(f"\n{report.summary}")
+    print(f"{'WRONG' if report.complaints else 'all is well'}; again: {asked.command}")
     sys.exit(1 if report.complaints else 0)
 
 

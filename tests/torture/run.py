@@ -10,10 +10,8 @@ import contextlib
 import math
 import random
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
 
 import uvloop
@@ -29,6 +27,7 @@ from torture.breaking import Breaking
 from torture.logs import unexpected
 from torture.people import HEAVY_SESSIONS, RECEIVE_BUFFER_BYTES, People
 from torture.replicas import MAX_EVENT_BYTES, Replica
+from torture.report import Plan, Report, stayed
 from torture.schedule import KAFKA, REPLICAS, Fault, schedule
 from torture.voices import Everybody, Voices
 from torture.witness import look
@@ -50,34 +49,6 @@ SETTLE_SECONDS = 1.0
 POLL_SECONDS = 0.2
 THREADS = 32
 """For what blocks: each track, and each producer that is closed."""
-PASSING = ("tasks in ", "subscri", "connections", "subjects", "sockets", "readers", "passes", "timers")
-"""What must be as it was before anybody came, by how its name begins."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to do."""
-
-    seed: int
-    seconds: float
-    clients: int
-    show: Callable[[str], None] = lambda _: None
-
-
-@dataclass
-class Report:
-    """What came of it; ``complaints`` is empty if nothing was wrong."""
-
-    plan: Plan
-    clients: int = 0
-    connections: int = 0
-    records: int = 0
-    doubtful: int = 0
-    events: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    befell: Counter[str] = field(default_factory=Counter)
-    resets: Counter[str] = field(default_factory=Counter)
-    complaints: list[str] = field(default_factory=list)
 
 
 class Torture:
@@ -191,20 +162,11 @@ class Torture:
 
     async def _look_what_stayed(self, replica: Replica, before: Mapping[str, int]) -> None:
         """Wait until nobody is there any more; whatever is more than before anybody came is a complaint."""
-        loop = asyncio.get_running_loop()
-        give_up, stayed = loop.time() + REST_SECONDS, {"everything": 1}
-        while stayed and loop.time() < give_up:
+        give_up, more = time.monotonic() + REST_SECONDS, ["everything"]
+        while more and time.monotonic() < give_up:
             await asyncio.sleep(POLL_SECONDS)
-            after = (await asyncio.to_thread(replica.count)).counts
-            stayed = {
-                name: number
-                for name, number in after.items()
-                if name.startswith(PASSING) and number > before.get(name, 0)
-            }
-        self.report.complaints += [
-            f"{replica.name}: {name}: {before.get(name, 0)} before anybody came, {number} after everybody has gone"
-            for name, number in stayed.items()
-        ]
+            more = list(stayed(before, (await asyncio.to_thread(replica.count)).counts))
+        self.report.complaints += [f"{replica.name}: {each}" for each in more]
 
     def _described(self, fault: Wrongdoing) -> str:
         """Put a fault into words, with what somebody else is given in the client's stead."""
