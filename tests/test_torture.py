@@ -17,7 +17,7 @@ from torture.logs import unexpected
 from torture.people import Hop
 from torture.report import Plan, Report, stayed
 from torture.run import SIZES, size
-from torture.schedule import BETWEEN, FIRST_SECONDS, KAFKA, OF_KAFKA, OF_REPLICAS, REPLICAS, schedule
+from torture.schedule import BETWEEN, FIRST_SECONDS, KAFKA, OF_KAFKA, OF_NODES, OF_REPLICAS, REPLICAS, schedule
 
 # The schedule.
 
@@ -39,6 +39,14 @@ def test_everything_happens() -> None:
     found = {(fault.track, fault.what) for fault in schedule(7, 3600)}
     everything = {(KAFKA, what) for what in OF_KAFKA}
     assert everything | {(track, what) for track in REPLICAS for what in OF_REPLICAS} == found
+
+
+def test_three_brokers_suffer_something_else() -> None:
+    """The replicas suffer the same."""
+    faults = schedule(7, 3600, nodes=True)
+    assert set(OF_NODES) == {fault.what for fault in faults if fault.track == KAFKA}
+    same = [fault for fault in schedule(7, 3600) if fault.track != KAFKA]
+    assert same == [fault for fault in faults if fault.track != KAFKA]
 
 
 def test_a_track_does_one_thing_after_the_other() -> None:

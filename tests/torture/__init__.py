@@ -10,6 +10,7 @@ schedule, while honest clients come and go between them; and the proof that none
     people       clients, and what befalls them
     replicas     the service's processes, and what is done to them
     breaking     what is done to Kafka
+    moving       what is done to three brokers
     logs         what the service may write meanwhile
     inside       the real ``tailrace serve``, with somebody in it who can be asked
     witness      somebody else who reads Kafka

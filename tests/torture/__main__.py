@@ -5,12 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from contextlib import closing
 
-from kafka_cluster import KafkaCluster
 from torture.report import Plan
 from torture.run import torture
-from torture.schedule import schedule
 
 DEFAULT_SEED = 7
 DEFAULT_MINUTES = 1.0
@@ -23,9 +20,17 @@ def plan() -> tuple[Plan, bool]:
     parser.add_argument("--minutes", type=float, default=DEFAULT_MINUTES, help="until the calm")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="what all chance comes from")
     parser.add_argument("--clients", type=int, default=CLIENTS, help="at once")
+    parser.add_argument("--nodes", action="store_true", help="Kafka is three brokers, among which leaders move")
     parser.add_argument("--show", action="store_true", help="write what would be done, and do nothing")
     options = parser.parse_args()
-    return Plan(options.seed, 60 * options.minutes, options.clients, lambda line: print(line, flush=True)), options.show
+    asked = Plan(
+        options.seed,
+        60 * options.minutes,
+        options.clients,
+        nodes=options.nodes,
+        show=lambda line: print(line, flush=True),
+    )
+    return asked, options.show
 
 
 def main() -> None:
@@ -33,13 +38,11 @@ def main() -> None:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells each attempt to reach a broker that is down
     asked, only_show = plan()
     print(asked.command, flush=True)
-    for fault in schedule(asked.seed, asked.seconds):
+    for fault in asked.schedule:
         print(fault, flush=True)
     if only_show:
         return
-    with closing(KafkaCluster()) as kafka:
-        kafka.start()
-        report = torture(asked, kafka)
+    report = torture(asked)
     for counted in (report.faults, report.befell):
         print("\n" + "\n".join(f"  {name:<60}{number:>8}" for name, number in sorted(counted.items())))
     for complaint in report.complaints:

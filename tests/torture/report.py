@@ -6,23 +6,32 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from torture.schedule import Fault, schedule
+
 PASSING = ("tasks in ", "subscri", "connections", "subjects", "sockets", "readers", "passes", "timers")
 """What must be as it was before anybody came, by how its name begins."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do; ``show`` is told how it goes on."""
+    """What to do, with ``nodes`` to three brokers; ``show`` is told how it goes on."""
 
     seed: int
     seconds: float
     clients: int
+    nodes: bool = False
     show: Callable[[str], None] = lambda _: None
 
     @property
     def command(self) -> str:
         """The command that does it again."""
-        return f"tox -e torture -- --minutes {self.seconds / 60:g} --seed {self.seed} --clients {self.clients}"
+        more = " --nodes" if self.nodes else ""
+        return f"tox -e torture -- --minutes {self.seconds / 60:g} --seed {self.seed} --clients {self.clients}{more}"
+
+    @property
+    def schedule(self) -> list[Fault]:
+        """What will be done."""
+        return schedule(self.seed, self.seconds, nodes=self.nodes)
 
 
 @dataclass

@@ -10,7 +10,7 @@ import contextlib
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,13 +22,15 @@ from crowd.history import History
 from crowd.judge import Judge
 from crowd.producing import epoch_at
 from kafka_cluster import KafkaCluster
+from kafka_nodes import KafkaNodes
 from soak.traffic import Traffic
 from torture.breaking import Breaking
 from torture.logs import unexpected
+from torture.moving import Moving
 from torture.people import HEAVY_SESSIONS, RECEIVE_BUFFER_BYTES, People
 from torture.replicas import MAX_EVENT_BYTES, Replica
 from torture.report import Plan, Report, stayed
-from torture.schedule import KAFKA, REPLICAS, Fault, schedule
+from torture.schedule import KAFKA, REPLICAS, Fault
 from torture.voices import Everybody, Voices
 from torture.witness import look
 
@@ -46,6 +48,8 @@ SETTLED_SECONDS = 60.0
 REST_SECONDS = 45.0
 """How long a replica may take to be at rest: its keep-alive of 30 s bounds what was begun and never finished."""
 SETTLE_SECONDS = 1.0
+SHOWN_FAULTS = 20
+"""Most are the first one again, as others saw it."""
 POLL_SECONDS = 0.2
 THREADS = 32
 """For what blocks: each track, and each producer that is closed."""
@@ -54,7 +58,9 @@ THREADS = 32
 class Torture:
     """One run over a broker and replicas that are up."""
 
-    def __init__(self, plan: Plan, kafka: KafkaCluster, replicas: Sequence[Replica], topics: Mapping[str, str]) -> None:
+    def __init__(
+        self, plan: Plan, kafka: KafkaCluster | KafkaNodes, replicas: Sequence[Replica], topics: Mapping[str, str]
+    ) -> None:
         self._plan = plan
         self._kafka = kafka
         self._replicas = replicas
@@ -64,11 +70,15 @@ class Torture:
         self._judge = Judge(history)
         self._voices = {
             topic: Voices(
-                history, kafka.both_bootstraps, topic, TOPICS[word][0], self._rng, TOPICS[word][1], MAX_EVENT_BYTES
+                history, everywhere(kafka), topic, TOPICS[word][0], self._rng, TOPICS[word][1], MAX_EVENT_BYTES
             )
             for word, topic in topics.items()
         }
-        self._breaking = Breaking(kafka, history, self._voices)
+        self._breaking: Breaking | Moving
+        if isinstance(kafka, KafkaNodes):
+            self._breaking = Moving(kafka, list(self._voices))
+        else:
+            self._breaking = Breaking(kafka, history, self._voices)
         self._everybody = Everybody(list(self._voices.values()), self._rng)
         endpoints = [endpoint_of(each) for each in replicas]
         self._people = People(plan.clients, self._rng, self._judge, endpoints, self._everybody.end)
@@ -90,7 +100,8 @@ class Torture:
             await self._look_what_stayed(replica, state.counts)
             await asyncio.to_thread(replica.end)
         self._judge.close()
-        self.report.complaints += [await asyncio.to_thread(self._described, fault) for fault in self._judge.faults]
+        faults = self._judge.faults[:SHOWN_FAULTS]
+        self.report.complaints += [await asyncio.to_thread(self._described, fault) for fault in faults]
         for voices in self._voices.values():
             with contextlib.suppress(TimeoutError):  # told already
                 async with asyncio.timeout(REST_SECONDS):
@@ -113,7 +124,7 @@ class Torture:
 
     async def _play(self, track: str) -> None:
         """Do one track's faults, each at its time, or as soon as the one before is over; none when time is over."""
-        for fault in schedule(self._plan.seed, self._plan.seconds):
+        for fault in self._plan.schedule:
             if fault.track == track:
                 await asyncio.sleep(max(0.0, self._begun + fault.at - time.monotonic()))
                 if time.monotonic() < self._begun + self._plan.seconds:
@@ -206,14 +217,29 @@ def endpoint_of(replica: Replica) -> Endpoint:
     return Endpoint(host, int(port), replica.certificate, RECEIVE_BUFFER_BYTES)
 
 
-def torture(plan: Plan, kafka: KafkaCluster) -> Report:
-    """Start two replicas over topics of their own, and run the plan on them."""
+def everywhere(kafka: KafkaCluster | KafkaNodes) -> str:
+    """Give all addresses at which Kafka is, or may be later."""
+    return kafka.bootstrap if isinstance(kafka, KafkaNodes) else kafka.both_bootstraps
+
+
+@contextlib.contextmanager
+def one_broker() -> Iterator[KafkaCluster]:
+    """Run a Kafka of one broker."""
+    with contextlib.closing(KafkaCluster()) as kafka:
+        kafka.start()
+        yield kafka
+
+
+def torture(plan: Plan) -> Report:
+    """Start Kafka and two replicas over it, and run the plan on them."""
     topics = {word: f"{word}-{time.time_ns()}" for word in TOPICS}
-    for word, topic in topics.items():
-        kafka.create_topic(topic, TOPICS[word][0])
     with contextlib.ExitStack() as stack:
+        kafka: KafkaCluster | KafkaNodes
+        kafka = stack.enter_context(KafkaNodes()) if plan.nodes else stack.enter_context(one_broker())
+        for word, topic in topics.items():
+            kafka.create_topic(topic, TOPICS[word][0])
         names = ",".join(topics.values())
-        replicas = [stack.enter_context(Replica(each, kafka.both_bootstraps, names)) for each in REPLICAS]
+        replicas = [stack.enter_context(Replica(each, everywhere(kafka), names)) for each in REPLICAS]
         run = Torture(plan, kafka, replicas, topics)
         uvloop.run(run.run())
     return run.report

@@ -31,6 +31,12 @@ OF_KAFKA: Mapping[str, Chance] = {
     "add a partition": Chance(3),
     "make a topic again": Chance(4, (0.0, 4.0)),
 }
+OF_NODES: Mapping[str, Chance] = {
+    "kill a leader": Chance(3, (0.0, 8.0)),
+    "stop a leader": Chance(3, (0.0, 8.0)),
+    "freeze a leader": Chance(4, (1.0, 15.0)),
+}
+"""Where Kafka is three brokers. Nine seconds of silence are enough for the others."""
 OF_REPLICAS: Mapping[str, Chance] = {
     "kill": Chance(6, (0.0, 6.0)),
     "kill, and again while it starts": Chance(2, (0.0, 2.0)),
@@ -60,9 +66,9 @@ class Fault:
         return f"{self.at:7.1f} s  {self.track:<10} {self.what}{duration} ({self.share:.2f})"
 
 
-def schedule(seed: int, seconds: float) -> list[Fault]:
-    """Give what will be done within ``seconds``, in order."""
-    tracks = {KAFKA: OF_KAFKA, **dict.fromkeys(REPLICAS, OF_REPLICAS)}
+def schedule(seed: int, seconds: float, *, nodes: bool = False) -> list[Fault]:
+    """Give what will be done within ``seconds``, in order; ``nodes`` where Kafka is three brokers."""
+    tracks = {KAFKA: OF_NODES if nodes else OF_KAFKA, **dict.fromkeys(REPLICAS, OF_REPLICAS)}
     faults = [fault for track, chances in tracks.items() for fault in _of_track(seed, track, chances, seconds)]
     return sorted(faults, key=lambda fault: fault.at)
 
