@@ -188,11 +188,13 @@ async def connect(endpoint: Endpoint, protocol: P, tls: ssl.SSLContext | None) -
         if endpoint.receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, endpoint.receive_buffer)
         await loop.sock_connect(sock, (endpoint.host, endpoint.port))
-        name = endpoint.host if tls else None
-        await loop.create_connection(lambda: protocol, sock=sock, ssl=tls, server_hostname=name)
     except BaseException:
         sock.close()
         raise
+    # From here on it is the transport's: uvloop closes what it was given by its number, also when somebody else has
+    # closed it before, and that number may be another connection's by then.
+    name = endpoint.host if tls else None
+    await loop.create_connection(lambda: protocol, sock=sock, ssl=tls, server_hostname=name)
     return protocol
 
 

@@ -126,7 +126,10 @@ class Client:
 
 
 class Visit:
-    """One connection of a client, from the dial to its end; a `crowd.asking.Hearer`, deaf once it was let go of."""
+    """One connection of a client, from the dial to its end; a `crowd.asking.Hearer`, deaf once it was let go of.
+
+    A dial is never cancelled: who is let go of before there is a connection vanishes as soon as there is one.
+    """
 
     def __init__(self, client: Client) -> None:
         self.link: Link | None = None
@@ -141,8 +144,6 @@ class Visit:
     def let_go(self) -> Link | None:
         """Tell nothing any more; gives what is to be ended."""
         self._client = None
-        if self.link is None and self._dialing is not None:
-            self._dialing.cancel()
         return self.link
 
     def answered(self, status: int) -> None:
@@ -162,5 +163,7 @@ class Visit:
     async def _dial(self, dial: Dial, ask: Ask) -> None:
         try:
             self.link = await dial(ask, self)
+            if self._client is None:
+                self.link.vanish()
         except OSError as error:  # `TimeoutError` is one
             self.over(f"could not connect: {error!r}", None, malformed=False)
