@@ -182,19 +182,15 @@ P = TypeVar("P", bound=asyncio.Protocol)
 
 async def connect(endpoint: Endpoint, protocol: P, tls: ssl.SSLContext | None) -> P:
     """Connect ``protocol``. Raises `OSError`."""
-    loop, sock = asyncio.get_running_loop(), socket.socket()
-    try:
-        sock.setblocking(False)
-        if endpoint.receive_buffer is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, endpoint.receive_buffer)
-        await loop.sock_connect(sock, (endpoint.host, endpoint.port))
-    except BaseException:
-        sock.close()
-        raise
-    # From here on it is the transport's: uvloop closes what it was given by its number, also when somebody else has
-    # closed it before, and that number may be another connection's by then.
+    # Not over a socket of ours: one that is cut at once uvloop closes, and does not take from whoever made it; who then
+    # closes the same number again, and with it some other connection.
     name = endpoint.host if tls else None
-    await loop.create_connection(lambda: protocol, sock=sock, ssl=tls, server_hostname=name)
+    transport, _ = await asyncio.get_running_loop().create_connection(
+        lambda: protocol, endpoint.host, endpoint.port, ssl=tls, server_hostname=name
+    )
+    if endpoint.receive_buffer is not None and not transport.is_closing():
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, endpoint.receive_buffer)
     return protocol
 
 
