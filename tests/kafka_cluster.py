@@ -31,6 +31,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # it re-export
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
+    OffsetSpec,
     ResourcePatternType,
     ResourceType,
     ScramCredentialInfo,
@@ -229,14 +230,14 @@ class KafkaCluster:
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=entries)
         self._administer("incremental_alter_configs", [resource])
 
-    def start_of(self, topic: str, partition: int) -> int:
-        """Give the first offset that the partition still has."""
-        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "nobody", **QUIET})
-        try:
-            start, _ = consumer.get_watermark_offsets(TopicPartition(topic, partition), ADMIN_SECONDS)
-        finally:
-            consumer.close()
-        return int(start)
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """Give the first offset of a log and the one after its last."""
+        admin, place = self._admin(), TopicPartition(topic, partition)
+        earliest: Any = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the library's
+        latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        asked = [admin.list_offsets({place: spec}) for spec in (earliest, latest)]
+        start, end = (each[place].result(ADMIN_SECONDS).offset for each in asked)
+        return start, end
 
     def exists(self, topic: str) -> bool:
         """Whether the broker shows the topic."""

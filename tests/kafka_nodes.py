@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -61,7 +62,8 @@ class KafkaNodes:
         self.close()
 
     def start(self, node: int) -> None:
-        """Start a node, or start it again with the same log; does not wait for it. On the main thread only."""
+        """Start a node, or start it again with the same log; does not wait for it. The thread that does it must
+        live as long: the kernel takes its end for ours."""
         voters = ",".join(f"{each}@127.0.0.1:{port}" for each, port in self._controller_ports.items())
         settings = self._folder / f"{node}.properties"
         settings.write_text(SETTINGS.format(node=node, voters=voters))
@@ -85,6 +87,14 @@ class KafkaNodes:
         """SIGKILL: a crash."""
         self._processes[node].kill()
         self._processes[node].wait()
+
+    def freeze(self, node: int) -> None:
+        """SIGSTOP: it answers nobody, and its connections stay open; after a while the others take over."""
+        self._processes[node].send_signal(signal.SIGSTOP)
+
+    def thaw(self, node: int) -> None:
+        """SIGCONT, after `freeze`: for a moment it believes that it still leads."""
+        self._processes[node].send_signal(signal.SIGCONT)
 
     def close(self) -> None:
         """End all and remove their logs."""

@@ -718,6 +718,47 @@ def test_a_reset_into_a_new_topic_that_goes_too_far(scene: Scene) -> None:
     assert [Wrong.WRONG_RESET] == scene.wrong
 
 
+def test_a_reset_into_a_new_topic_beyond_memory(scene: Scene) -> None:
+    """Where memory is known to be short, it may be; of a topic that is still the same that excuses nothing."""
+    scene.history.forgetful = True
+    scene.history.remade(E)
+    scene.said(0, epoch=F)
+    scene.control(RESET, an_id(1, epoch=F), reason="epoch", requested="")
+    assert [] == scene.wrong
+    scene.control(POSITION, an_id(1, epoch=F))
+    scene.said(1, epoch=F)
+    scene.history.remade(F)
+    scene.control(RESET, an_id(2, epoch=F), reason="epoch", requested="")
+    assert [Wrong.WRONG_RESET] == scene.wrong
+
+
+@pytest.mark.parametrize("begin, wrong", [("earliest", 1), ("since=500", 1), ("since=501", 0), ("tail", 0)])
+def test_a_beginning_that_is_too_late(begin: str, wrong: int) -> None:
+    """Whoever asks for all, or for all since a time, begins before it."""
+    scene = Scene()
+    scene.history.acknowledged((E, 0), 10, "s", scene.history.sending("s"), at_ms=500)
+    scene.ledger.asked(begin)
+    scene.ledger.heard(Item(READY, json.dumps({"session": "s", "resumed": False}), an_id(11)))
+    assert [Wrong.LOSS] * wrong == scene.wrong
+
+
+def test_a_beginning_after_a_gap(scene: Scene) -> None:
+    """What is gone is not asked for."""
+    scene.history.shortened((E, 0), 16, "retention")
+    late = scene.judge.follow("bob", "s")
+    late.asked("earliest")
+    late.heard(Item(READY, json.dumps({"session": "s", "resumed": False}), an_id(16, 20)))
+    assert [] == scene.wrong
+
+
+def test_what_was_taken_back(scene: Scene) -> None:
+    """What an aborted transaction said is owed to nobody, and nobody may be given it."""
+    scene.history.taken_back("s", scene.history.sending("s"))
+    assert [] == list(scene.judge.behind().values())[1:]
+    scene.event(5, 20, 20)
+    assert [Wrong.INVENTED] == scene.wrong
+
+
 def test_an_id_not_taken_up(scene: Scene) -> None:
     """Who is welcomed as if without an id must be told a reset next."""
     scene.back(resumed=False)

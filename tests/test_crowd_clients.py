@@ -15,7 +15,7 @@ from wsproto.events import Event as FrameEvent
 from wsproto.utilities import RemoteProtocolError
 
 from changes import settled
-from crowd.asking import Answer, Ask, Hearer, Malformed, Transport
+from crowd.asking import Answer, Ask, CutOff, Hearer, Malformed, Transport
 from crowd.client import Client
 from crowd.eventstream import EventStream
 from crowd.frames import Frames
@@ -118,6 +118,17 @@ def test_an_answer() -> None:
     given.end("ended")
     given.end("cut")
     assert [200, "1", ("ended", 5, False)] == ear.notes
+
+
+def test_an_answer_that_is_cut_off() -> None:
+    """After so many bytes nothing more is heard; what was not finished by then was never seen."""
+    ear = Ear()
+    given = Answer(Ask(Transport.SSE, "s", lambda: "t", bytes=10), ear)
+    given.begin(200)
+    given.take(b"id: 1\n")
+    with pytest.raises(CutOff):
+        given.take(b"\nid: 2\n\n")
+    assert [200, "1"] == ear.notes
 
 
 def test_an_answer_that_is_no_stream() -> None:
@@ -278,13 +289,13 @@ async def test_going_for_good(exchange: Exchange) -> None:
 
 
 async def test_going_before_there_was_an_answer() -> None:
-    """A client that goes while it dials leaves nothing behind."""
+    """A client that goes while it dials vanishes as soon as it can, and comes back on another connection."""
     exchange = Exchange()
     exchange.client.come()
     exchange.client.vanish(0.0)
     exchange.client.come()
-    await exchange.line()
-    assert (1, 2) == (len(exchange.lines), exchange.ledger.connections)
+    await exchange.line(1)
+    assert [["vanish"], []] == [line.done for line in exchange.lines]
 
 
 async def test_a_connection_that_ends_while_it_begins(exchange: Exchange) -> None:

@@ -155,6 +155,13 @@ def test_aborted_transactions_stay_behind() -> None:
     assert found.next_offset == 6
 
 
+def test_reading_that_begins_at_the_end_of_an_aborted_transaction() -> None:
+    """What its producer writes after the marker counts, also where the marker is the first thing that comes."""
+    data = batch(5, [b""], key=ABORT, producer=7, attributes=TRANSACTIONAL | CONTROL)
+    data += batch(6, [b"committed"], producer=7, attributes=TRANSACTIONAL)
+    assert [(6, b"committed")] == seen(read_batches(data, 5, [(7, 3)]).records)
+
+
 def test_an_aborted_end_moves_the_position() -> None:
     """An answer of nothing but aborted records still leads on."""
     found = read_batches(batch(3, [b"a", b"b"], producer=7, attributes=TRANSACTIONAL), 3, [(7, 3)])

@@ -120,6 +120,8 @@ def prepare(java: list[str], data: Path, options: argparse.Namespace) -> Path:
         auto_create=str(options.auto_create).lower(),
     )
     properties.write_text(ours + (options.settings.read_text() if options.settings else ""))
+    if (data / "log" / "meta.properties").exists():
+        return properties
     format_log = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", CLUSTER_ID, "-c", str(properties)]
     done = subprocess.run([*java, *format_log], capture_output=True, text=True, check=False)
     if done.returncode:

@@ -36,18 +36,21 @@ class Transport(Enum):
 @dataclass(frozen=True, slots=True)
 class Ask:
     """What one client asks for. ``token`` is fetched when the request is sent, and empty where there is none;
-    ``begin`` is where without an id (`now`, `tail`, `earliest`; empty: as it is usual)."""
+    ``begin`` is where without an id: a value of ``from``, or ``since=`` and Unix milliseconds; empty: as it is usual.
+    ``bytes`` is how much of the body comes before the client is cut off, in the middle of whatever that is."""
 
     transport: Transport
     session: str
     token: Callable[[], str]
     last_id: str = ""
     begin: str = ""
+    bytes: int | None = None
 
     @property
     def path(self) -> str:
         """The path and the query, into which a page has to put the id of a WebSocket."""
-        query = {"from": self.begin} if self.begin else {}
+        name, _, value = self.begin.rpartition("=")
+        query = {name or "from": value} if value else {}
         if self.last_id and self.transport is Transport.WEBSOCKET:
             query["last_event_id"] = self.last_id
         route = "ws" if self.transport is Transport.WEBSOCKET else "events"
@@ -96,6 +99,10 @@ class Malformed(Exception):
     """What came is not what may come over this transport."""
 
 
+class CutOff(Exception):
+    """Here the client is cut off."""
+
+
 class Answer:
     """What comes of one request, whatever carries it: its bytes are read, and the hearer is told."""
 
@@ -103,6 +110,7 @@ class Answer:
         self._hearer: Hearer | None = hearer
         self._reader: EventStream | Frames = EventStream() if ask.transport is Transport.SSE else Frames()
         self._open = False
+        self._left = ask.bytes
 
     def begin(self, status: int) -> None:
         """Take the head."""
@@ -111,9 +119,12 @@ class Answer:
             self._hearer.answered(status)
 
     def take(self, data: bytes) -> bytes:
-        """Take bytes of the body; gives what has to be sent back. Raises `Malformed`."""
+        """Take bytes of the body; gives what has to be sent back. Raises `Malformed`, and `CutOff` after the last."""
         if not (self._open and data):
             return b""
+        if self._left is not None:
+            data = data[: self._left]
+            self._left -= len(data)
         try:
             items = self._reader.feed(data)
         except (ProtocolError, ValueError, KeyError) as broken:
@@ -121,6 +132,8 @@ class Answer:
         for item in items:
             if self._hearer is not None:
                 self._hearer.heard(item)
+        if self._left == 0:
+            raise CutOff
         return self._reader.reply() if isinstance(self._reader, Frames) else b""
 
     def end(self, how: str, *, malformed: bool = False) -> None:
@@ -169,17 +182,15 @@ P = TypeVar("P", bound=asyncio.Protocol)
 
 async def connect(endpoint: Endpoint, protocol: P, tls: ssl.SSLContext | None) -> P:
     """Connect ``protocol``. Raises `OSError`."""
-    loop, sock = asyncio.get_running_loop(), socket.socket()
-    try:
-        sock.setblocking(False)
-        if endpoint.receive_buffer is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, endpoint.receive_buffer)
-        await loop.sock_connect(sock, (endpoint.host, endpoint.port))
-        name = endpoint.host if tls else None
-        await loop.create_connection(lambda: protocol, sock=sock, ssl=tls, server_hostname=name)
-    except BaseException:
-        sock.close()
-        raise
+    # Not over a socket of ours: one that is cut at once uvloop closes, and does not take from whoever made it; who then
+    # closes the same number again, and with it some other connection.
+    name = endpoint.host if tls else None
+    transport, _ = await asyncio.get_running_loop().create_connection(
+        lambda: protocol, endpoint.host, endpoint.port, ssl=tls, server_hostname=name
+    )
+    if endpoint.receive_buffer is not None and not transport.is_closing():
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, endpoint.receive_buffer)
     return protocol
 
 

@@ -20,7 +20,8 @@ RETRY_MS = (1000, 3000)
 
 
 class Client:
-    """Stays subscribed until it is told to stay away, or leaves. ``hurry`` shortens all waits by this factor.
+    """Stays subscribed until it is told to stay away, or leaves. ``hurry`` shortens all waits by this factor; ``bytes``
+    says before each connection after how many it is cut off, or never.
 
     ``final`` says why it will not come back; empty as long as it may.
     """
@@ -35,6 +36,7 @@ class Client:
         *,
         begin: str = "",
         hurry: float = 1.0,
+        bytes: Callable[[], int | None] = lambda: None,  # noqa: A002  what it counts
     ) -> None:
         self.ledger = ledger
         self.final = ""
@@ -44,6 +46,7 @@ class Client:
         self._rng = rng
         self._begin = begin
         self._hurry = hurry
+        self._bytes = bytes
         self._visit: Visit | None = None
         self._later: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -57,8 +60,10 @@ class Client:
         """Connect, if it is away."""
         self._forget_later()
         if self._visit is None and not self.final:
-            self.ledger.asked(catches_up=self._begin not in {"", "now"})
-            ask = Ask(self._transport, self.ledger.session, self._token, self.ledger.last_id, self._begin)
+            self.ledger.asked(self._begin)
+            ask = Ask(
+                self._transport, self.ledger.session, self._token, self.ledger.last_id, self._begin, self._bytes()
+            )
             self._visit = Visit(self)
             self._visit.begin(self._loop, self._dial, ask)
 
@@ -121,7 +126,10 @@ class Client:
 
 
 class Visit:
-    """One connection of a client, from the dial to its end; a `crowd.asking.Hearer`, deaf once it was let go of."""
+    """One connection of a client, from the dial to its end; a `crowd.asking.Hearer`, deaf once it was let go of.
+
+    A dial is never cancelled: who is let go of before there is a connection vanishes as soon as there is one.
+    """
 
     def __init__(self, client: Client) -> None:
         self.link: Link | None = None
@@ -136,8 +144,6 @@ class Visit:
     def let_go(self) -> Link | None:
         """Tell nothing any more; gives what is to be ended."""
         self._client = None
-        if self.link is None and self._dialing is not None:
-            self._dialing.cancel()
         return self.link
 
     def answered(self, status: int) -> None:
@@ -157,5 +163,7 @@ class Visit:
     async def _dial(self, dial: Dial, ask: Ask) -> None:
         try:
             self.link = await dial(ask, self)
+            if self._client is None:
+                self.link.vanish()
         except OSError as error:  # `TimeoutError` is one
             self.over(f"could not connect: {error!r}", None, malformed=False)

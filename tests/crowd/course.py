@@ -7,7 +7,7 @@ acknowledgement was slower than its delivery.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 
 from crowd.faults import Fault, Faulty, Wrong
 from crowd.history import History, Kind, Record
@@ -26,7 +26,7 @@ class Course:
     def __init__(self, ledger: Ledger, history: History) -> None:
         self.ledger = ledger
         self.events = 0
-        self.resets = 0
+        self.resets: Counter[str] = Counter()
         self.fault: Fault | None = None
         self.gone = False
         """Whether nothing will be added to the ledger."""
@@ -34,9 +34,9 @@ class Course:
         self._said = history.sessions[ledger.session]
         self.standing = Standing(history, self._said)
         self._turns = Turns()
+        self._begin = ""
         self._waiting: deque[tuple[Entry, int]] = deque()
         self._ended = False
-        self._lacking: Record | None = None
         self._last_good = "nothing"
         ledger.listener = self.take
 
@@ -71,9 +71,9 @@ class Course:
             return f"{record} did not come; {self._where}"
         return f"tailrace.live did not come; {self._where}" if self._turns.owes_live else ""
 
-    def accuse(self, wrong: Wrong, sentence: str) -> None:
-        """Write down what is wrong."""
-        self.fault = Fault(wrong, f"{self.ledger.client}, session {self.ledger.session}", sentence)
+    def accuse(self, wrong: Wrong, sentence: str, lacking: Record | None = None) -> None:
+        """Write down what is wrong, and what is lacking."""
+        self.fault = Fault(wrong, f"{self.ledger.client}, session {self.ledger.session}", sentence, lacking)
 
     @property
     def _where(self) -> str:
@@ -86,14 +86,13 @@ class Course:
             elif isinstance(entry, Answered):
                 self._judge_status(entry.status)
             elif isinstance(entry, Asked):
-                self._turns = Turns(entry.last_id, catches_up=entry.catches_up)
+                self._turns, self._begin = Turns(entry.last_id, catches_up=entry.catches_up), entry.begin
             elif isinstance(entry, Over):
                 self._judge_end(entry)
         except NoId as wrong:
             self.accuse(Wrong.LYING_ID, f"{wrong}; {self._where}")
         except Faulty as faulty:
-            self._lacking = faulty.lacking
-            self.accuse(faulty.wrong, f"{faulty}; {self._where}")
+            self.accuse(faulty.wrong, f"{faulty}; {self._where}", faulty.lacking)
 
     def _judge_status(self, status: int) -> None:
         if status not in OPEN and not (status == SESSION_IS_OVER and self._turns.presented.endswith(".end")):
@@ -131,12 +130,14 @@ class Course:
             self.standing.claim(read(item.id), at)
         else:
             self.standing.begin(read(item.id), at)
+            self.standing.check_beginning(self._begin, at)
         self._turns.ready(item.fields, self.ledger.session, self.standing.taken)
 
     def _reset(self, item: Item, at: float) -> None:
-        self.standing.reset(read(item.id), str(item.fields["reason"]), at)
+        reason = str(item.fields["reason"])
+        self.standing.reset(read(item.id), reason, at)
         self._turns.reset()
-        self.resets += 1
+        self.resets[reason] += 1
 
     def _disconnect(self, item: Item, at: float) -> None:
         if item.id:
@@ -187,10 +188,10 @@ class Course:
 
     def _look_for_what_was_lacking(self, item: Item) -> None:
         """What seemed lost may come later: then it was the order that was wrong."""
-        lacking, fault = self._lacking, self.fault
-        if lacking is None or fault is None or fault.wrong is not Wrong.LOSS or item.is_control:
+        fault = self.fault
+        if fault is None or fault.lacking is None or fault.wrong is not Wrong.LOSS or item.is_control:
             return
-        if numbered(item.data) == (self.ledger.session, lacking.number):
+        if numbered(item.data) == (self.ledger.session, fault.lacking.number):
             self.fault = Fault(Wrong.DISORDER, fault.client, f"{fault.sentence}; it came later, under {item.id}")
 
 

@@ -41,6 +41,8 @@ class Fault:
     wrong: Wrong
     client: str
     sentence: str
+    lacking: Record | None = None
+    """What should have come, where that is known."""
 
     def __str__(self) -> str:
         return f"{self.wrong.value}: {self.client}: {self.sentence}"

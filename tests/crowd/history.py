@@ -39,6 +39,8 @@ class Record(NamedTuple):
     number: int
     kind: Kind = Kind.EVENT
     era: int = 0
+    at_ms: int = 0
+    """Kafka's time for it, where that is known."""
 
     def __str__(self) -> str:
         return f"number {self.number} (offset {self.offset} in partition {self.log[1]} of {self.log[0]})"
@@ -136,6 +138,9 @@ class Said:
         self._under_way.pop(number, None)
         self.doubtful.add(number)
 
+    def take_back(self, number: int) -> None:
+        self._under_way.pop(number, None)
+
     def find(self, number: int) -> Record | None:
         return self._by_number.get(number)
 
@@ -154,6 +159,8 @@ class History:
         self.cuts: dict[Log, list[Cut]] = {}
         self.held = False
         """Whether judgement waits, because facts are still to come that began earlier."""
+        self.forgetful = False
+        """Whether memory may hold less than all of a topic that was made again: whoever is told so begins there."""
         self._left: dict[str, float] = {}
 
     # What producers say.
@@ -162,13 +169,19 @@ class History:
         """Something is about to be said to a session; gives its number."""
         return self.sessions[session].send()
 
-    def acknowledged(self, log: Log, offset: int, session: str, number: int, kind: Kind = Kind.EVENT) -> None:
-        """Kafka has it, there."""
-        self.sessions[session].add(Record(log, offset, number, kind, len(self.cuts.get(log, ()))))
+    def acknowledged(
+        self, log: Log, offset: int, session: str, number: int, kind: Kind = Kind.EVENT, at_ms: int = 0
+    ) -> None:
+        """Kafka has it, there, with this time."""
+        self.sessions[session].add(Record(log, offset, number, kind, len(self.cuts.get(log, ())), at_ms))
 
     def doubtful(self, session: str, number: int) -> None:
         """Nobody will ever say whether Kafka has it."""
         self.sessions[session].doubt(number)
+
+    def taken_back(self, session: str, number: int) -> None:
+        """It was said in a transaction that was aborted: nobody may be given it."""
+        self.sessions[session].take_back(number)
 
     # What is done to the logs: say it first, do it then. Who learns it only afterwards (a crash that cost a log its
     # end) holds the judgement meanwhile, and says since when it is so.

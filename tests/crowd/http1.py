@@ -11,7 +11,7 @@ from typing import cast
 import h11
 from wsproto.utilities import generate_accept_token
 
-from crowd.asking import SUBPROTOCOL, Answer, Ask, Hearer, Link, Malformed, Transport, Where, connect, cut
+from crowd.asking import SUBPROTOCOL, Answer, Ask, CutOff, Hearer, Link, Malformed, Transport, Where, connect, cut
 
 SWITCHING = 101
 
@@ -69,6 +69,9 @@ class Http1Link(asyncio.Protocol):
         except (h11.RemoteProtocolError, Malformed) as broken:
             self._answer.end(f"could not be read: {broken}", malformed=True)
             self._transport.abort()
+        except CutOff:
+            self._answer.end("cut off in the middle")
+            cut(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._answer.end("cut" if exc is None else f"cut ({exc})")

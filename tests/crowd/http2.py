@@ -15,7 +15,20 @@ import h2.events
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 
-from crowd.asking import SUBPROTOCOL, Answer, Ask, Endpoint, Hearer, Link, Malformed, Transport, Where, connect, cut
+from crowd.asking import (
+    SUBPROTOCOL,
+    Answer,
+    Ask,
+    CutOff,
+    Endpoint,
+    Hearer,
+    Link,
+    Malformed,
+    Transport,
+    Where,
+    connect,
+    cut,
+)
 
 WINDOW_STEP = 16 * 1024
 """Windows are given back in steps of this: a quarter of the initial one (RFC 9113 section 6.9.2)."""
@@ -235,6 +248,10 @@ class Http2Connection(asyncio.Protocol):
             reply = link.answer.take(event.data or b"")
         except Malformed as broken:
             link.answer.end(f"could not be read: {broken}", malformed=True)
+            self.reset(link)
+            return
+        except CutOff:
+            link.answer.end("cut off in the middle")
             self.reset(link)
             return
         if reply and link.stream_id in self._links:

@@ -5,7 +5,7 @@ where not.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from crowd.course import Course
 from crowd.faults import Fault, Wrong
@@ -25,7 +25,7 @@ class Judge:
         self._courses: dict[Ledger, Course] = {}
         self._faults: list[Fault] = []
         self._events_of_gone = 0
-        self._resets_of_gone = 0
+        self._resets_of_gone: Counter[str] = Counter()
         self.clients = 0
 
     def follow(self, client: str, session: str) -> Ledger:
@@ -47,7 +47,12 @@ class Judge:
 
     @property
     def resets(self) -> int:
-        return self._resets_of_gone + sum(course.resets for course in self._courses.values())
+        return self.resets_by_reason.total()
+
+    @property
+    def resets_by_reason(self) -> Counter[str]:
+        """Count the resets that had a cause."""
+        return sum((course.resets for course in self._courses.values()), self._resets_of_gone)
 
     @property
     def faults(self) -> list[Fault]:
@@ -69,7 +74,8 @@ class Judge:
         """The run is over, and everyone has had time enough: what is still lacking is lost."""
         self.settle()
         for ledger, words in self.behind().items():
-            self._courses[ledger].accuse(Wrong.LOSS, words)
+            course = self._courses[ledger]
+            course.accuse(Wrong.LOSS, words, course.standing.lacking())
         for ledger in list(self._courses):
             self.leave(ledger)
 

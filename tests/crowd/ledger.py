@@ -36,11 +36,17 @@ class Item(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A connection was begun, with the id presented, empty where there was none; ``catches_up`` unless from now on."""
+    """A connection was begun, with the id presented, empty where there was none; without one it counts where the
+    client asks to ``begin``, as `crowd.asking.Ask` has it."""
 
     at: float
     last_id: str
-    catches_up: bool
+    begin: str = ""
+
+    @property
+    def catches_up(self) -> bool:
+        """Whether it asks for more than what comes from now on."""
+        return bool(self.last_id) or self.begin not in {"", "now"}
 
 
 class Answered(NamedTuple):
@@ -82,13 +88,13 @@ class Ledger:
         self._items: deque[Heard] = deque(maxlen=SHOWN_ITEMS)
         self._connections: deque[str] = deque(maxlen=SHOWN_CONNECTIONS)
 
-    def asked(self, *, catches_up: bool = False) -> None:
-        """A connection begins, with the last id; ``catches_up`` where it asks for more than what comes from now on."""
+    def asked(self, begin: str = "") -> None:
+        """A connection begins, with the last id; without one, where it asks to ``begin``."""
         self.connections += 1
         at = self._clock()
         presented = f"with {self.last_id}" if self.last_id else "without an id"
         self._connections.append(f"#{self.connections} at {at - self._begun:.2f} s {presented}")
-        self.listener(Asked(at, self.last_id, catches_up or bool(self.last_id)))
+        self.listener(Asked(at, self.last_id, begin))
 
     def answered(self, status: int) -> None:
         """The service has answered."""

@@ -62,12 +62,15 @@ class Source:
         self._quiet = asyncio.Event()
         self.said = 0
         self.failed = 0
+        self.max_event_bytes = 2**20
+        """What is larger must be told as skipped."""
 
     def say(self, session: str, size: int = 0) -> None:
         """Say the session's next number, in ``size`` more bytes."""
         number = self._history.sending(session)
-        value = f"{session} {number} {'x' * size}"
-        self._produce(session, value.encode(), partial(self._delivered, session, number, Kind.EVENT))
+        value = said(session, number, size)
+        kind = Kind.EVENT if len(value) <= self.max_event_bytes else Kind.SKIPPED
+        self._produce(session, value, partial(self._delivered, session, number, kind))
 
     def say_wrongly(self, session: str) -> None:
         """Say something that cannot be delivered, and must be told as skipped."""
@@ -78,18 +81,28 @@ class Source:
         """Say that the session has ended."""
         self._produce(session, None, partial(self._delivered, session, self._history.sending(session), Kind.END))
 
+    @property
+    def under_way(self) -> int:
+        """Of how much it is not known yet what became of it."""
+        return sum(map(len, self._producers))
+
     async def run(self) -> None:
         """Hear what became of everything, until cancelled."""
         while True:
             for producer in self._producers:
                 producer.poll(0)
-            if not any(len(producer) for producer in self._producers):
+            if not self.under_way:
                 self._quiet.set()
             await asyncio.sleep(POLL_SECONDS)
 
     async def settled(self) -> None:
         """Wait until it is known of everything what became of it."""
         await self._quiet.wait()
+
+    async def close(self) -> None:
+        """Speak no more; waits until all that is under way has settled."""
+        for producer in self._producers:
+            await asyncio.to_thread(producer.close)
 
     def _produce(self, session: str, value: bytes | None, delivered: Delivered, **more: Any) -> None:
         self._quiet.clear()
@@ -103,4 +116,10 @@ class Source:
             self.failed += 1
             self._history.doubtful(session, number)
         else:
-            self._history.acknowledged((self._epoch, partition), offset, session, number, kind)
+            _, at_ms = message.timestamp()
+            self._history.acknowledged((self._epoch, partition), offset, session, number, kind, at_ms)
+
+
+def said(session: str, number: int, size: int, by: str = "librdkafka") -> bytes:
+    """Give the value that says a number to a session, in ``size`` more bytes; ``by`` is for whoever reads it."""
+    return f"{session} {number} {by} {'x' * size}".encode()

@@ -39,6 +39,17 @@ class Standing:
         self._epochs = id_.epochs
         self._eras = {log: self._history.era(log, at) for log in id_.entries}
 
+    def check_beginning(self, asked: str, at: float) -> None:
+        """Say whether it begins after something that was asked for, as `crowd.asking.Ask.begin` has it."""
+        name, _, value = asked.rpartition("=")
+        if not (name == "since" or value == "earliest"):
+            return
+        since_ms = int(value) if name else 0
+        for log, entry in self.place.items():
+            for record in self._said.logs[log].between(0, entry):
+                if record.at_ms >= since_ms and self._history.gap_over(record, at) is None:
+                    raise Faulty(Wrong.LOSS, f"it asked for {asked}, and begins after {record}", record)
+
     def note(self, at: float) -> None:
         """Something comes: remember where the client stood when a log was cut off; what follows is of its new end."""
         for log in self._history.cuts:
@@ -129,8 +140,10 @@ class Standing:
         before, eras = self._before_resets = self._before_resets or (dict(self.place), dict(self._eras))
         if not self._history.backs(reason, before, eras, at):
             raise Faulty(Wrong.WRONG_RESET, f"a reset came for which there was no cause: {reason}")
+        known = {epoch for epoch, _ in before}
         for passed in self._passed_over(before, id_):
-            if self._history.gap_over(passed, at) is None:
+            forgotten = self._history.forgetful and passed.log[0] not in known
+            if not forgotten and self._history.gap_over(passed, at) is None:
                 raise Faulty(Wrong.WRONG_RESET, f"a reset ({reason}) passes over {passed}, which is still there")
         for log, offset in before.items():
             goes_back = id_.next_offset(log) < offset and log[0] in id_.epochs

@@ -157,7 +157,7 @@ class ServiceProcess:
     def health(self, path: str = "/readyz") -> int:
         """Ask the admin listener; 0 where nothing answers."""
         with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"{self.admin_url}{path}", trust_env=False).status_code
+            return httpx.get(f"{self.admin_url}{path}", trust_env=False, verify=False).status_code  # TLS costs 20 ms
         return 0
 
     def answer(self) -> dict[str, Any]:

@@ -238,7 +238,7 @@ class TestResume:
                 await until_all([client], numbers, session)
                 kafka.kill()
                 await asyncio.to_thread(service.wait_until, lambda: service.status() == "degraded")
-                kafka.start()  # in this thread: the broker dies with the thread that started it
+                await asyncio.to_thread(kafka.start)
                 await numbers.say(session, MANY)
                 await until_all([client], numbers, session)
                 await asyncio.to_thread(service.wait_until, lambda: service.status() == "ready")
@@ -302,7 +302,7 @@ class TestDrain:
                 service.signal(signal.SIGTERM)
                 lasts = [(await answer.rest())[-1] for answer in answers]
             status = await asyncio.to_thread(service.ended)
-            kafka.start()  # in this thread: the broker dies with the thread that started it
+            await asyncio.to_thread(kafka.start)
         assert [last.fields["code"] for last in lasts] == [1001, 1001]
         assert (status, "Traceback" in service.log) == (0, False)
 

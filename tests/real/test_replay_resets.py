@@ -152,12 +152,12 @@ async def test_segments_that_expire(kafka: KafkaCluster, session: str) -> None:
             await asyncio.to_thread(past.say, 40, size=100_000, timestamp=old_ms)
             await asyncio.to_thread(past.say, 20, size=100_000)
             kafka.configure(topic, retention_ms=str(DAY_MS))
-            await settled(lambda: kafka.start_of(topic, 0) > BEFORE)
+            await settled(lambda: kafka.bounds(topic, 0)[0] > BEFORE)
             service.signal(signal.SIGCONT)
             await stayer.until(lambda: heard(stayer.events)[topic, 0][-1] == past.total - 1)
         async with those_back(service, session, left_with) as clients:
             await until_all_live(clients)
-    left = list(range(kafka.start_of(topic, 0), past.total))
+    left = list(range(kafka.bounds(topic, 0)[0], past.total))
     assert [({(topic, 0): left}, ["retention"])] * 4 == [(heard(client.events), reasons(client)) for client in clients]
     seen = heard(stayer.events)[topic, 0]
     caught = len(seen) - len(left)  # what the service had asked for before it stood still

@@ -99,6 +99,8 @@ def of_service(service: Service) -> dict[str, int]:
         "readers in the tail": sum(len(view.readers) for view in tail._views.values()),
         "readers ahead of the tail": len(tail.waiting),
         "sessions that wait for a turn": len(tail._touched),
+        "readers that wait for a replay": service.replay.waiting,
+        "passes of a replay": service.replay.at_work,
         "timers": sum(map(len, subscriptions.wheel._slots.values())),
     }
 

@@ -17,6 +17,7 @@ import threading
 import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 from soak import census
@@ -59,10 +60,17 @@ def serve(listening: socket.socket) -> None:
             lines.write(json.dumps(on_the_loop(lines.readline().strip())) + "\n")
 
 
-if __name__ == "__main__":
-    tracemalloc.start()
+def listen() -> None:
+    """Listen where `SOCKET` says, even if a process that was killed has left something lying there; answer beside."""
+    place = Path(os.environ[SOCKET])
+    place.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX)
-    listening.bind(os.environ[SOCKET])
+    listening.bind(str(place))
     listening.listen()
     threading.Thread(target=serve, args=(listening,), daemon=True).start()
+
+
+if __name__ == "__main__":
+    tracemalloc.start()
+    listen()
     main(["serve"])

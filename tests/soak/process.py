@@ -24,7 +24,7 @@ class SoakProcess(ServiceProcess):
     """As `ServiceProcess`, and more: what it holds, at a word. Everything here blocks."""
 
     command = (sys.executable, "-m", "soak.inside")
-    arguments = ()
+    arguments: tuple[str, ...] = ()
 
     def __init__(self, bootstrap: str, topics: str, *, tls: bool = False, **settings: object) -> None:
         super().__init__(bootstrap, topics, tls=tls, **settings)
@@ -38,7 +38,13 @@ class SoakProcess(ServiceProcess):
 
     def take(self) -> State:
         """Ask for everything, a few times, and give the least; the service's tail is empty afterwards."""
-        state = State.from_json(self._ask("take"))
+        return self._least_of(State.from_json(self._ask("take")))
+
+    def count(self) -> State:
+        """Ask for everything but memory by line, a few times, and give the least; the service's tail stays as it is."""
+        return self._least_of(State.from_json(self._ask("count")))
+
+    def _least_of(self, state: State) -> State:
         for _ in range(LOOKS):
             time.sleep(LOOK_SECONDS)
             state = state.least(State.from_json(self._ask("count")))

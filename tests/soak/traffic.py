@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Sequence
-
-from crowd.producing import Source
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 TICK_SECONDS = 0.02
 PHASES = {"quiet": (5, 3.0), "steady": (200, 6.0), "busy": (600, 3.0)}
@@ -22,11 +21,27 @@ WRONG_OF_ALL = 0.005
 """So much of everything cannot be delivered."""
 
 
-class Traffic:
-    """Speaks to ``sessions``, who may change meanwhile; bursts of big ones go to those in ``heavy``."""
+class Speaker(Protocol):
+    """Who says it: a `crowd.producing.Source`, or somebody who has several."""
 
-    def __init__(self, source: Source, rng: random.Random, sessions: Sequence[str], heavy: Sequence[str]) -> None:
+    def say(self, session: str, size: int = 0) -> None: ...
+    def say_wrongly(self, session: str) -> None: ...
+
+
+class Traffic:
+    """Speaks to ``sessions``, who may change meanwhile; bursts of big ones go to those in ``heavy``. ``size`` chooses
+    how many bytes everything else has."""
+
+    def __init__(
+        self,
+        source: Speaker,
+        rng: random.Random,
+        sessions: Sequence[str],
+        heavy: Sequence[str],
+        size: Callable[[random.Random], int] = lambda rng: rng.choice(SMALL_BYTES),
+    ) -> None:
         self._source = source
+        self._size = size
         self._rng = rng
         self._sessions = sessions
         self._heavy = heavy
@@ -56,7 +71,7 @@ class Traffic:
         if self._rng.random() < WRONG_OF_ALL:
             self._source.say_wrongly(session)
         else:
-            self._source.say(session, self._rng.choice(SMALL_BYTES))
+            self._source.say(session, self._size(self._rng))
 
     def _burst(self) -> None:
         if self._rng.random() < 0.5:

@@ -67,13 +67,13 @@ class _Hidden:
 
     def hides(self, attributes: int, producer: int, first: int, records: Sequence[Record]) -> bool:
         """Whether the batch, transactional or of markers, that begins at ``first`` is to be left out."""
+        while self._ahead and self._ahead[-1][1] <= first:  # also before a marker, which may be all there is of one
+            self._producers.add(self._ahead.pop()[0])
         if attributes & _CONTROL:
             # After its abort marker, what the producer writes counts again.
             if any((marker.key or b"")[2:4] == _ABORT for marker in records):
                 self._producers.discard(producer)
             return True
-        while self._ahead and self._ahead[-1][1] <= first:
-            self._producers.add(self._ahead.pop()[0])
         return producer in self._producers
 
 

@@ -1,0 +1,101 @@
+"""What is done to Kafka, having been told to the history first. Everything here blocks, but for what needs the voices.
+
+The broker is up before and after each fault, so that whatever needs one to answer finds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from crowd.history import History
+from crowd.producing import epoch_at
+from kafka_cluster import KafkaCluster
+from torture.schedule import Fault
+from torture.voices import Voices
+
+MAX_PARTITIONS = 8
+"""Ids name each of them: more would only make them longer."""
+
+
+class Breaking:
+    """Does to one broker what the schedule says; ``voices`` are those who speak to it, by topic."""
+
+    def __init__(self, kafka: KafkaCluster, history: History, voices: Mapping[str, Voices]) -> None:
+        self._kafka = kafka
+        self._history = history
+        self._voices = voices
+        self._topics = list(voices)
+        self._partitions = {topic: each.partitions for topic, each in voices.items()}
+        self._faults: Mapping[str, Callable[[Fault], Awaitable[None]]] = {
+            "kill": self._kill,
+            "stop": self._stop,
+            "freeze": self._freeze,
+            "move": self._move,
+            "delete records": self._delete_records,
+            "add a partition": self._add_a_partition,
+            "make a topic again": self._make_again,
+        }
+
+    async def suffer(self, fault: Fault) -> None:
+        """Do what the fault says; returns when the broker answers again."""
+        await self._faults[fault.what](fault)
+
+    # The broker goes, and comes back.
+
+    async def _kill(self, fault: Fault) -> None:
+        await asyncio.to_thread(self._kafka.kill)
+        await self._back_after(fault)
+
+    async def _stop(self, fault: Fault) -> None:
+        await asyncio.to_thread(self._kafka.stop)
+        await self._back_after(fault)
+
+    async def _move(self, fault: Fault) -> None:
+        await asyncio.to_thread(self._kafka.kill)
+        self._kafka.move()
+        await self._back_after(fault)
+
+    async def _back_after(self, fault: Fault) -> None:
+        await asyncio.sleep(fault.seconds)
+        await asyncio.to_thread(self._kafka.start)
+
+    async def _freeze(self, fault: Fault) -> None:
+        self._kafka.freeze()
+        await asyncio.sleep(fault.seconds)
+        self._kafka.thaw()
+
+    # The logs.
+
+    def _topic(self, fault: Fault) -> str:
+        return self._topics[int(fault.share * len(self._topics))]
+
+    async def _delete_records(self, fault: Fault) -> None:
+        """Delete from the beginning of one log: from a little to all, so that it overtakes whoever is away."""
+        topic = self._topic(fault)
+        share = fault.share * len(self._topics) % 1
+        partition = int(share * self._partitions[topic])
+        share = share * self._partitions[topic] % 1
+        log = (self._voices[topic].epoch, partition)
+        start, end = await asyncio.to_thread(self._kafka.bounds, topic, partition)
+        before = start + round(share * (end - start))
+        self._history.shortened(log, before, "retention")
+        await asyncio.to_thread(self._kafka.delete_records, topic, partition, before)
+
+    async def _add_a_partition(self, fault: Fault) -> None:
+        topic = self._topic(fault)
+        if self._partitions[topic] < MAX_PARTITIONS:
+            self._partitions[topic] += 1
+            await asyncio.to_thread(self._kafka.create_partitions, topic, self._partitions[topic])
+
+    async def _make_again(self, fault: Fault) -> None:
+        """Delete a topic, to which nothing is under way, and make it again; nobody speaks to it meanwhile."""
+        topic, kafka = self._topic(fault), self._kafka
+        voices = self._voices[topic]
+        await voices.fall_silent()
+        self._history.remade(voices.epoch)
+        await asyncio.to_thread(kafka.delete_topic, topic)
+        await asyncio.sleep(fault.seconds)
+        self._partitions[topic] = voices.partitions
+        await asyncio.to_thread(kafka.create_topic, topic, voices.partitions)
+        voices.speak(await asyncio.to_thread(epoch_at, kafka.bootstrap, topic))
