@@ -33,7 +33,7 @@ class Here:
     def __init__(self, floor: int = 10, max_bytes: int = MAX_BYTES, decoder: Decoder = DECODER) -> None:
         self.tail = tail_from(floor)
         self.left: list[Reader] = []
-        self.one = Pass(self.tail, decoder, (0, 0), max_bytes, lambda reader, _: self.left.append(reader))
+        self.one = Pass(self.tail, decoder, (0, 0), lambda: max_bytes, lambda reader, _: self.left.append(reader))
 
     def joined(self, offset: int, session: str = "s") -> Client:
         """Let somebody join who lacks everything from ``offset`` on."""

@@ -10,6 +10,7 @@ from leaping import until
 from replaying import House, Subscriber, at_work
 from tailrace.errors import ReplayFull
 from tailrace.replay import Bounds
+from tailrace.replay.waiting import READER_BYTES
 
 
 async def test_one_pass_serves_all_who_wait() -> None:
@@ -98,6 +99,17 @@ async def test_slow_reader_leaves_the_pass_and_asks_again() -> None:
         slow.goes_on()
         assert await slow.live() == got == [*expected, "live"]
     assert (fetches, waiting, lying) == (3, 0, [])
+
+
+def test_what_may_lie_is_shared() -> None:
+    """Each who waits has an even part of the bound, and nobody more than four writes."""
+    house = House(bounds=Bounds(bytes=READER_BYTES + 3))
+    house.history(3)
+    shares = [house.replay._share()]
+    for _ in range(2):
+        house.subscriber(0)
+        shares.append(house.replay._share())
+    assert shares == [READER_BYTES, READER_BYTES, READER_BYTES // 2 + 1]
 
 
 async def test_passes_at_work_are_bounded() -> None:

@@ -108,9 +108,9 @@ class Settings(BaseSettings):
         description="clients that may wait for it; one more is told to come back",
     )
     replay_max_bytes: Bytes = Field(
-        256 * 1024,  # four writes: who does not take that much meanwhile loses nothing by asking again
+        64 * 1024**2,  # a quarter of the tail; of it each has an even share, and at most four writes
         ge=1,
-        description="of what was read for one of them, may lie until it takes it",
+        description="of what was read for all of them, may lie until they take it",
     )
     replay_max_records: int = Field(
         1_000_000,  # some ten seconds of reading

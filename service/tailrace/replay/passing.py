@@ -22,8 +22,8 @@ with every batch, has left most of its readers behind again before they were wok
 class Pass:
     """The readers of one partition, each with the first offset that it lacks.
 
-    One that still has more than ``max_bytes`` lying when the next stretch brings something for it is let go, so that
-    at most this and one stretch lie. ``on_leave`` is told of whoever is served no more.
+    One that still has more than its ``share`` of bytes lying when the next stretch brings something for it is let go,
+    so that at most this and one stretch lie. ``on_leave`` is told of whoever is served no more.
     """
 
     def __init__(
@@ -31,12 +31,12 @@ class Pass:
         tail: Tail,
         decoder: Decoder,
         place: Place,
-        max_bytes: int,
+        share: Callable[[], int],
         on_leave: Callable[[Reader, Pass], None],
     ) -> None:
         self._tail = tail
         self._decoder = decoder
-        self._max_bytes = max_bytes
+        self._share = share
         self._on_leave = on_leave
         self._sessions: dict[bytes, dict[Reader, int]] = {}
         self.place = place
@@ -110,6 +110,7 @@ class Pass:
     def take(self, stretch: Stretch) -> Iterable[Reader]:
         """Hand over what ``stretch`` brings for anybody; gives the readers concerned."""
         concerned: dict[Reader, None] = {}
+        share = self._share()
         arrival, end = self._tail.arrival(*self.place), self.end
         address, sessions = self._decoder.address, self._sessions
         for record in stretch.records:
@@ -118,7 +119,7 @@ class Pass:
             if readers := sessions.get(address(record) or b""):
                 event = self._decoder.decode(record, arrival)
                 for reader in [reader for reader, lacks in readers.items() if lacks <= event.offset]:
-                    if reader not in concerned and reader.lying_bytes > self._max_bytes:
+                    if reader not in concerned and reader.lying_bytes > share:
                         self._let_go(reader, event.offset)
                     else:
                         concerned[reader] = None

@@ -1,8 +1,8 @@
 """`Replay`: who waits for what, and how many at once.
 
 One pass is at work in a partition at any time, and serves all who wait there; whoever comes too late for it waits for
-the next, together with all the others who do. Bounds are kept here: passes at work, readers that wait, bytes that one
-of them may leave lying. Lives as long as the service.
+the next, together with all the others who do. Bounds are kept here: passes at work, readers that wait, bytes that they
+may leave lying. Lives as long as the service.
 """
 
 from __future__ import annotations
@@ -21,13 +21,18 @@ from tailrace.tail import Tail
 logger = logging.getLogger(__name__)
 
 
+READER_BYTES = 256 * 1024
+"""Most that may lie for one reader, however few there are: four writes. Who does not take that much meanwhile loses
+nothing by asking again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """How much replay may take; each is the setting ``TAILRACE_REPLAY_MAX_<FIELD>``."""
 
     passes: int = 4
     readers: int = 10_000
-    bytes: int = 256 * 1024
+    bytes: int = 64 * 1024**2
     records: int = 1_000_000
 
 
@@ -59,6 +64,10 @@ class Replay:
     def is_full(self) -> bool:
         """Whether no other reader may wait."""
         return len(self._passes) >= self._bounds.readers
+
+    def _share(self) -> int:
+        """Give how many bytes may lie for each of those who wait, before a pass goes on without them."""
+        return min(READER_BYTES, self._bounds.bytes // max(1, self.waiting))
 
     def ask(self, reader: Reader, place: Place, offset: int) -> None:
         """Have all that lies from ``offset`` up to the floor handed to ``reader``. Raises `ReplayFull`."""
@@ -92,7 +101,7 @@ class Replay:
 
     def _waiting_pass(self, place: Place) -> Pass:
         if place not in self._next:
-            self._next[place] = Pass(self._tail, self._decoder, place, self._bounds.bytes, self._forget)
+            self._next[place] = Pass(self._tail, self._decoder, place, self._share, self._forget)
             if place not in self._at_work:
                 self._queue.put_nowait(place)
         return self._next[place]
