@@ -82,6 +82,18 @@ async def test_what_retention_took_meanwhile_is_a_reset_at_the_start_of_the_log(
     assert (house.fetches, house.tail.start(0, 0)) == ([(0, 0), (0, 3)], 3)
 
 
+async def test_start_of_a_topic_that_was_left_means_nothing() -> None:
+    """It was made again while its leader was asked where it begins."""
+    house = House()
+    house.history(5)
+    house.kafka.retain(PLACE, 3)
+    house.kafka.on_offsets = lambda: house.tail.learn(0, "00c0ffee", 1)
+    house.subscriber(0)
+    async with at_work(house):
+        await until(lambda: house.kafka.whens and not house.replay.at_work)
+    assert house.tail.start(0, 0) == 0
+
+
 async def test_retention_in_the_middle_of_a_scan() -> None:
     """The reset comes after what was delivered."""
     house = House()
@@ -229,6 +241,19 @@ async def test_scan_rests_for_as_long_as_it_works() -> None:
         await subscriber.live()
         took = asyncio.get_running_loop().time() - begin
     assert took > 5000 * PARSE_SECONDS
+
+
+async def test_what_cannot_be_read_is_not_asked_for_again_at_once() -> None:
+    """A moment later it may be mended."""
+    house = House()
+    house.history(2)
+    house.kafka.logs[PLACE].troubles += [CorruptBatch(*PLACE, 0, 2, "cut")] * (CORRUPT_TRIES - 1)
+    subscriber = house.subscriber(0)
+    async with at_work(house):
+        begin = asyncio.get_running_loop().time()
+        await subscriber.live()
+        took = asyncio.get_running_loop().time() - begin
+    assert took > (CORRUPT_TRIES - 1) * BACKOFF_SECONDS[0] / 2
 
 
 async def test_answer_that_brings_nothing_is_not_asked_for_at_once() -> None:

@@ -55,6 +55,18 @@ async def test_who_comes_behind_a_pass_waits_for_the_next() -> None:
     assert house.fetches == [(0, 0), (0, 3), (0, 0), (0, 3)]
 
 
+async def test_who_comes_when_a_pass_is_over_waits_for_the_next() -> None:
+    """It has reached the floor, and the floor has moved on since: it reads no further."""
+    house = House()
+    house.history(2)
+    house.subscriber(0).wire.open = False
+    one = house.replay.begin((0, 0))
+    one.skip(2, "retention")
+    house.history(2)
+    house.subscriber(2)
+    assert (len(one), house.replay.waiting) == (1, 2)
+
+
 async def test_hand_over_while_the_tail_moves() -> None:
     """Records come and are evicted during every fetch: the reader asks again, and gets each of them once, in order."""
     house = House()
