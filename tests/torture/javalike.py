@@ -14,6 +14,7 @@ from crowd.producing import said
 REFRESH_MS = 1000
 """How soon it knows of a partition that was added."""
 STUCK_SECONDS = 30.0
+START_SECONDS = 30.0
 ABANDON_SECONDS = 5.0
 POLL_SECONDS = 0.5
 
@@ -67,8 +68,9 @@ class JavaLike:
         while True:
             producer = AIOKafkaProducer(**self._settings)
             try:
-                await producer.start()
-            except (KafkaError, OSError):
+                async with asyncio.timeout(START_SECONDS):
+                    await producer.start()
+            except (KafkaError, OSError):  # `TimeoutError` is one
                 await abandon(producer)
             except asyncio.CancelledError:
                 await abandon(producer)
@@ -116,4 +118,6 @@ async def abandon(producer: AIOKafkaProducer) -> None:
     if (sending := producer._sender.sender_task) is not None:
         sending.cancel()
         await asyncio.wait([sending], timeout=ABANDON_SECONDS)
-    await producer.client.close()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(ABANDON_SECONDS):
+            await producer.client.close()
