@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -117,7 +118,10 @@ class KafkaNodes:
         return all(len(each.isrs) == COUNT for each in found.values())
 
     def _brokers(self) -> dict[int, object]:
-        return dict(self._admin().list_topics(timeout=ADMIN_SECONDS).brokers)
+        try:
+            return dict(self._admin().list_topics(timeout=ADMIN_SECONDS).brokers)
+        except KafkaException:  # none is there yet, on a machine that has much else to do
+            return {}
 
     def _admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self.bootstrap, **QUIET})
