@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -99,6 +99,7 @@ class FakeAsking:
         self.offsets: Sequence[Sequence[int]] = [[0]]
         self.trouble: KafkaTrouble | None = None
         self.on_question: Callable[[], None] = lambda: None
+        self.pause: Callable[[], Awaitable[object]] = lambda: asyncio.sleep(0)
 
     async def ends(self) -> Sequence[Sequence[int]]:
         await self._think("ends")
@@ -112,7 +113,7 @@ class FakeAsking:
 
     async def _think(self, question: str) -> None:
         self.asked.append(question)
-        await asyncio.sleep(0)
+        await self.pause()
         self.on_question()
 
 

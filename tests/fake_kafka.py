@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from builders import FakeRecord
@@ -38,6 +38,8 @@ class Log:
     end: int = 0
     by_time: int | None = None
     """The answer to a question for an offset by time."""
+    time_trouble: KafkaTrouble | None = None
+    """The same, where there is trouble."""
 
 
 class FakeKafka:
@@ -53,13 +55,15 @@ class FakeKafka:
         self.fetches: list[dict[Place, int]] = []
         self.at_once = 1 << 30
         """Most records that one fetch brings of a partition."""
-        self.on_fetch: Callable[[], None] = lambda: None
+        self.on_fetch: Callable[[], object] = lambda: None
         """What happens before each fetch is answered."""
         self.waits: list[tuple[int, int]] = []
         """(max_wait_ms, min_bytes) of each fetch."""
         self.whens: list[int] = []
         """What was asked of `offsets`, and what happens at each such question."""
         self.on_offsets: Callable[[], None] = lambda: None
+        self.pause_offsets: Callable[[], Awaitable[object]] = lambda: asyncio.sleep(0)
+        """How long the answer takes."""
         self.identities = self.policies_asked = 0
         self.closed = False
         self._grew = asyncio.Event()
@@ -149,7 +153,7 @@ class FakeKafka:
     async def offsets(
         self, node: int, partitions: Sequence[Place], when: int
     ) -> dict[Place, int | KafkaTrouble | None]:
-        await asyncio.sleep(0)
+        await self.pause_offsets()
         self._check(node)
         self.whens.append(when)
         self.on_offsets()
@@ -160,7 +164,7 @@ class FakeKafka:
             return log.end_troubles.popleft() if log.end_troubles else log.end
         if when == HIGH_WATERMARK:
             return log.end
-        return log.start if when == EARLIEST else log.by_time
+        return log.start if when == EARLIEST else log.time_trouble or log.by_time
 
     async def cleanup_policy(self, topic: str) -> str | KafkaTrouble:
         await asyncio.sleep(0)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from builders import DECODER, Block, FakeOwner, FakeRecord, append, attached, make_tail
+from builders import DECODER, Block, FakeOwner, append, attached, make_tail
 from fake_kafka import FakeKafka
 from leaping import leaping, until
 from tailrace.metrics import Metrics
@@ -41,7 +41,7 @@ class House:
         """Let records come, to the log and to the tail, and wake whoever reads them."""
         self.kafka.produce(("t", partition), *values, key=key)
         new = self.kafka.logs["t", partition].records[-len(values) :]
-        append(self.tail, *(record for record in new if isinstance(record, FakeRecord)), partition=partition)
+        append(self.tail, *new, partition=partition)
         for _ in self.tail.wake():
             pass
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from asgi import Front, bearer, scope, token
 from builders import FakeRecord, append, make_tail
+from changes import settled
+from tailrace.admission import MAX_QUESTIONS
 from tailrace.errors import (
     BadRequest,
     ComeBack,
@@ -15,6 +18,7 @@ from tailrace.errors import (
     Forbidden,
     ForeignOrigin,
     InvalidToken,
+    KafkaTrouble,
     Refused,
     Unauthenticated,
 )
@@ -139,6 +143,63 @@ async def test_a_drain_that_begins_while_kafka_is_asked_refuses() -> None:
     front = Front()
     front.on_refresh = lambda: setattr(front.subscriptions, "draining", True)
     assert Draining is type(await refusal(front, scope(query=f"last_event_id={STRANGE}", headers=bearer())))
+
+
+async def test_since_begins_where_kafka_was_then() -> None:
+    """The time that is asked for, to the millisecond; an id needs no answer."""
+    front = Front()
+    front.asking.offsets = [[3]]
+    subscription = await front.admission.admit(scope(query="since=1970-01-01T00:00:01.5Z", headers=bearer()))
+    await front.admission.admit(scope(query="since=7&last_event_id=v1.9f3a2c1d.0", headers=bearer()))
+    assert (((3,),), "1500") == (subscription.reader.position.offsets, front.asking.asked[0])
+    assert [] == [each for each in front.asking.asked if each == "7"]
+
+
+async def test_a_time_that_kafka_does_not_tell_is_told_to_come_back() -> None:
+    """Rather than another time than was asked for."""
+    front = Front()
+    front.asking.trouble = KafkaTrouble("the leader is away")
+    assert ComeBack is type(await refusal(front, scope(query="since=7", headers=bearer())))
+
+
+async def test_questions_for_a_time_are_bounded() -> None:
+    """One more than may wait is told to come back; when they were answered, the next may ask."""
+    front = Front(max_connections_per_subject=2 * MAX_QUESTIONS)
+    given = scope(query="since=7", headers=bearer())
+    answered = asyncio.Event()
+    front.asking.pause = answered.wait
+    asking = [asyncio.create_task(front.admission.admit(given)) for _ in range(MAX_QUESTIONS)]
+    await settled(lambda: len(front.asking.asked) == MAX_QUESTIONS)
+    assert ComeBack is type(await refusal(front, given))
+    answered.set()
+    await asyncio.gather(*asking)
+    assert (await front.admission.admit(given)).reader.position.offsets == ((0,),)
+
+
+async def test_an_id_beyond_this_replica_is_compared_with_the_end_of_the_log() -> None:
+    """Where the log was cut off the client is told; one that a faster replica served is not."""
+    front = Front()
+    front.asking.log_ends = [[5]]
+    admitted = [
+        await front.admission.admit(scope(query=f"last_event_id=v1.9f3a2c1d.{entry}", headers=bearer()))
+        for entry in (0, 5, 6)
+    ]
+    assert [((0,),), ((5,),), ((0,),)] == [each.reader.position.offsets for each in admitted]
+    assert (["ends", "ends"], [False, False, True]) == (front.asking.asked, [each.reader.settle() for each in admitted])
+
+
+async def test_who_needs_a_replay_is_refused_where_too_many_wait() -> None:
+    """Before it is connected; who needs none is admitted."""
+    tail = make_tail()
+    append(tail, FakeRecord(0))
+    bound, tail.max_bytes = tail.max_bytes, 0
+    tail.evict()
+    tail.max_bytes = bound
+    front = Front(tail)
+    front.replays.is_full = True
+    assert ComeBack is type(await refusal(front, scope(query="last_event_id=v1.9f3a2c1d.0", headers=bearer())))
+    await front.admission.admit(scope(query="last_event_id=v1.9f3a2c1d.1", headers=bearer()))
+    assert (1, 1) == (len(front.subscriptions), tail.readers("s"))
 
 
 def test_a_cookie_counts_only_when_the_browser_says_that_an_allowed_page_asked() -> None:

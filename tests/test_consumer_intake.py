@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from builders import DECODER, EPOCH, FakeRecord, attached, make_reader, make_tail
@@ -17,8 +18,6 @@ from tailrace.metrics import Metrics
 from tailrace.tail import Tail
 
 if TYPE_CHECKING:
-    import pytest
-
     from tailrace.errors import KafkaTrouble
 
 PLACE = ("t", 0)
@@ -131,6 +130,15 @@ async def test_markers_and_compacted_records_move_the_next_offset() -> None:
         batches(batch(stretch(FakeRecord(3), next_offset=9)), batch(stretch(next_offset=12), asked={PLACE: 9}))
     )
     assert (12, 1) == (tail.next_offset(0, 0), tail.events)
+
+
+@pytest.mark.parametrize("said, expected", [(7, 7), (0, 0), (-1, 5)], ids=["moved", "nothing gone", "not told"])
+async def test_the_tail_learns_where_the_log_begins(said: int, expected: int) -> None:
+    """Where the broker tells; below that a replay need not ask."""
+    tail = make_tail()
+    tail.note_start(0, 0, 5)
+    await intake(tail).consume(batches(batch(stretch(FakeRecord(8), next_offset=9)._replace(log_start=said))))
+    assert tail.start(0, 0) == expected
 
 
 async def test_a_record_without_a_session_is_counted_and_passed() -> None:

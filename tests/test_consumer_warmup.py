@@ -71,6 +71,15 @@ async def test_it_begins_no_earlier_than_the_log() -> None:
     assert END - 10 == await begun_at(Log(start=END - 10, end=END, by_time=None))
 
 
+async def test_the_tail_learns_where_the_log_begins() -> None:
+    """So that a replay of everything begins there, and not where nothing is."""
+    kafka = FakeKafka(t=1)
+    kafka.logs[PLACE] = Log(start=7, end=9)
+    tail, warmup = await met(kafka)
+    await warmup.begin(kafka, 1, [PLACE])
+    assert tail.start(0, 0) == 7
+
+
 async def test_the_share_is_divided_among_the_partitions() -> None:
     """Four partitions get a quarter each."""
     kafka = FakeKafka(t=4)

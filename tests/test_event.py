@@ -80,6 +80,21 @@ def test_record_without_a_session(key: bytes | None, reason: str) -> None:
     assert (caught.value.reason, str(caught.value)) == (reason, reason)
 
 
+@pytest.mark.parametrize(
+    "header,headers,expected",
+    [
+        pytest.param(None, [], b"key", id="the-key"),
+        pytest.param("sid", [("sid", b"one"), ("sid", b"two")], b"two", id="the-last-header"),
+        pytest.param("sid", [("other", b"x")], None, id="no-such-header"),
+        pytest.param("sid", [("sid", None)], None, id="empty-header"),
+    ],
+)
+def test_address_is_the_session_as_it_came(header: str | None, headers: Headers, expected: bytes | None) -> None:
+    """By it a replay finds the few records that somebody waits for, without decoding the others."""
+    decoder = Decoder(session_header=header, encoding="text", max_event_bytes=100)
+    assert decoder.address(FakeRecord(1, b"key", headers=headers)) == expected
+
+
 @pytest.mark.parametrize("headers", [[], [("other", b"s")], [("sid", None)], [("sid", b"s"), ("sid", None)]])
 def test_record_without_the_session_header(headers: Headers) -> None:
     """A header that is missing or null names nobody; the key does not stand in for it."""

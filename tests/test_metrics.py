@@ -39,6 +39,10 @@ NAMES = """
     tailrace_tail_sessions gauge
     tailrace_tail_oldest_event_age_seconds gauge
     tailrace_tail_appended_events_total counter
+    tailrace_replay_readers gauge
+    tailrace_replay_passes gauge
+    tailrace_replay_fetches_total counter
+    tailrace_replay_records_total counter
     tailrace_skipped_events_total counter reason
     tailrace_unaddressed_records_total counter reason
     tailrace_kafka_healthy gauge
@@ -124,6 +128,14 @@ DELIVERED = {
     "delivery_latency_seconds_count": 2,
     "delivery_latency_seconds_sum": 0.504,
 }
+
+
+def test_a_fetch_of_a_replay_is_no_live_reading() -> None:
+    """It is counted by itself, with its records."""
+    metrics = Metrics()
+    metrics.count_scan(7)
+    names = ("replay_fetches_total", "replay_records_total", "kafka_fetches_total", "kafka_records_total")
+    assert [told(metrics)[f"tailrace_{name}"] for name in names] == [1, 7, 0, 0]
 
 
 def test_history_has_no_latency() -> None:

@@ -290,7 +290,7 @@ class NotDominated(CatchingUp):
     """Rule 3 taken out: live although the replica has yet to reach the vector."""
 
     def may_go_live(self) -> bool:
-        return not self._handed and not self.below
+        return not self.below
 
 
 class UnknownPartitionsCutOff(CatchingUp):

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from leaping import until
-from replaying import House, at_work
+from replaying import House, Subscriber, at_work
 from tailrace.errors import ReplayFull
 from tailrace.replay import Bounds
 
@@ -32,7 +32,7 @@ async def test_who_comes_in_front_of_a_pass_joins_it() -> None:
     house.kafka.at_once = 3
     first = house.subscriber(0)
     house.kafka.on_fetch = lambda: late.append(house.subscriber(6)) if not late else None
-    late = list[type(first)]()
+    late = list[Subscriber]()
     async with at_work(house):
         await first.live()
     assert (late[0].got, house.fetches) == (["6", "7", "8", "live"], [(0, 0), (0, 3), (0, 6)])
@@ -44,7 +44,7 @@ async def test_who_comes_behind_a_pass_waits_for_the_next() -> None:
     house.history(6)
     house.kafka.at_once = 3
     first = house.subscriber(0)
-    late = list[type(first)]()
+    late = list[Subscriber]()
     house.kafka.on_fetch = lambda: late.append(house.subscriber(0)) if len(house.fetches) == 2 else None
     async with at_work(house):
         await first.live()
@@ -52,6 +52,18 @@ async def test_who_comes_behind_a_pass_waits_for_the_next() -> None:
         got = [await each.live() for each in late]
     assert [each[0] for each in got] == ["0", "1"]
     assert house.fetches == [(0, 0), (0, 3), (0, 0), (0, 3)]
+
+
+async def test_who_comes_when_a_pass_is_over_waits_for_the_next() -> None:
+    """It has reached the floor, and the floor has moved on since: it reads no further."""
+    house = House()
+    house.history(2)
+    house.subscriber(0).wire.open = False
+    one = house.replay.begin((0, 0))
+    one.skip(2, "retention")
+    house.history(2)
+    house.subscriber(2)
+    assert (len(one), house.replay.waiting) == (1, 2)
 
 
 async def test_hand_over_while_the_tail_moves() -> None:
@@ -114,18 +126,19 @@ async def test_passes_at_work_are_bounded() -> None:
 
 
 async def test_partitions_take_turns() -> None:
-    """A reader that asks again and again, because it is slow, holds up nobody who waits for another partition."""
-    house = House(partitions=2, bounds=Bounds(passes=1, bytes=1))
-    house.history(3)
+    """Whoever asks again for one partition, or comes too late for its pass, is behind those who wait for another."""
+    house = House(partitions=2, bounds=Bounds(passes=1))
+    house.history(4)
     house.history(1, key=b"x", partition=1)
-    house.kafka.at_once = 1
-    slow, other = house.subscriber(0, 1), house.subscriber(3, 0, session="x")
-    slow.wire.fills = True
-    house.kafka.on_fetch = slow.goes_on
+    house.kafka.at_once = 2
+    house.subscriber(0, 1)
+    other = house.subscriber(4, 0, session="x")
+    late = list[Subscriber]()
+    house.kafka.on_fetch = lambda: late.append(house.subscriber(0, 1)) if len(house.fetches) == 2 else None
     async with at_work(house):
         await other.live()
-        await slow.live()
-    assert house.fetches == [(0, 0), (0, 1), (1, 0), (0, 1), (0, 2)]
+        await late[0].live()
+    assert house.fetches == [(0, 0), (0, 2), (1, 0), (0, 0), (0, 2)]
 
 
 async def test_readers_that_wait_are_bounded() -> None:

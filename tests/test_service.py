@@ -12,6 +12,7 @@ from asgi import EVENTS, SECRET, Exchange, bearer, raw_scope
 from tailrace.app import public_app
 from tailrace.config import Settings, load
 from tailrace.dev import MAX_WAIT_MS, EmbeddedBroker
+from tailrace.replay import Bounds
 from tailrace.service import made, running
 from tailrace.timers import Wheel
 from tailrace.tracing import Tracing
@@ -58,12 +59,27 @@ async def test_running_reads_kafka_and_leaves_nothing_behind() -> None:
         "tailrace_kafka_healthy 0.0",
         "tailrace_tail_events 0.0",
         "tailrace_tail_max_bytes 1.048576e+06",
+        "tailrace_replay_readers 0.0",
+        "tailrace_replay_passes 0.0",
     ],
 )
 async def test_metrics_show_the_service_as_it_is(line: str) -> None:
     """A gauge is read when it is scraped, and not when it was made."""
     service = made(settings(TAIL_MAX_BYTES="1MiB"), Wheel(), Tracing(), MAX_WAIT_MS)
     assert line in service.metrics.render()[0].decode().splitlines()
+
+
+async def test_bounds_of_the_replay_are_the_settings() -> None:
+    """What one resume may read is what readers go by."""
+    given = {"REPLAY_MAX_PASSES": "2", "REPLAY_MAX_READERS": "3", "REPLAY_MAX_BYTES": "4KiB", "REPLAY_MAX_RECORDS": "5"}
+    service = made(settings(**given), Wheel(), Tracing(), MAX_WAIT_MS)
+    assert (service.replay._bounds, service.replay.max_records) == (Bounds(2, 3, 4096, 5), 5)
+
+
+def test_defaults_of_the_replay_are_the_settings_own() -> None:
+    """One number, in two places."""
+    service = made(settings(), Wheel(), Tracing(), MAX_WAIT_MS)
+    assert service.replay._bounds == Bounds()
 
 
 async def test_the_group_is_committed_to_while_the_service_runs() -> None:

@@ -205,7 +205,6 @@ async def test_it_holds_nothing_back_in_the_tail(certificate: Certificate | None
         here.produce(1500, size=1000)
         [reader] = [each.reader for each in here.subscriptions]
         assert (here.service.tail.bytes <= 1024**2, reader.live) == (True, False)
-        here.service.tail.note_start(0, 0, here.produced)  # retention, too, has gone on
         stall.end(line, subscriber)
         await subscriber.until(lambda: numbers(subscriber)[-1:] == [here.produced - 1])
         assert gaps(subscriber) == ["reset"] * controls(subscriber).count("reset")

@@ -180,6 +180,30 @@ async def test_resets_come_before_live_and_before_events() -> None:
     assert {"id": "v1.9f3a2c1d.5.5", "reason": "retention", "requested": "v1.9f3a2c1d.1.1"} == fields(wire, "reset")
 
 
+async def test_who_falls_behind_while_too_many_wait_resumes_from_what_it_was_given() -> None:
+    """The farewell comes after the last event, and its id names that."""
+    house = House(make_tail(partitions=2))
+    house.tail.begin(0, 0, 5)
+    append(house.tail, FakeRecord(0, value=b"a"), partition=1)
+    house.replays.is_full = True
+    wire = ListWire()
+    subscription = Subscription(house.hub, Principal("ada", ("s",), 2000.0), "s", Start(((1, 0),), resumed=True))
+    subscription.open(wire)
+    told = fields(wire, "disconnect")
+    assert (["ready", "a", "disconnect"], True) == (names(wire), wire.finished)
+    assert ("v1.9f3a2c1d.1.1", 1013, True) == (told["id"], told["code"], told["reconnect"])
+
+
+async def test_hello_names_the_id_before_a_gap() -> None:
+    """Who is cut off between the two is told of it the next time."""
+    house = House()
+    house.tail.begin(0, 0, 5)
+    house.tail.note_start(0, 0, 5)
+    _, wire = house.opened(Start(((1,),), resumed=True, requested="v1.9f3a2c1d.1"))
+    ready = fields(wire, "ready")
+    assert ("v1.9f3a2c1d.1", False, "v1.9f3a2c1d.5") == (ready["id"], ready["resumed"], fields(wire, "reset")["id"])
+
+
 async def test_a_reset_that_is_known_already_is_told_and_counts_as_not_resumed() -> None:
     """An id of another epoch was not taken up; until the client is told, it stands where it stood."""
     _, wire = House().opened(Start(((0,),), ("epoch",), resumed=True, requested="v1.00000000.7"))

@@ -116,7 +116,7 @@ class CatchingUp:
     def may_go_live(self) -> bool:
         """Rule 3: every entry is at or above the floor, and the replica's cut has reached every entry."""
         reached = (self._tail.next_offset(*place) >= entry for *place, entry in self._entries())
-        return not self._handed and not self.below and all(reached)
+        return not self.below and all(reached)
 
     def has_nothing_to_come(self) -> bool:
         """Whether nothing is due, and the reader would go live."""

@@ -54,7 +54,10 @@ class Handed:
         self._scans[place] = scan
 
     def leave(self, place: Place, scan: Scan, offset: int) -> None:
-        """The scan serves this reader no more; ``offset`` is the first that it has not looked at for it."""
+        """The scan serves this reader no more; ``offset`` is the first that it has not looked at.
+
+        It may be below where the reader began, who then has lost nothing.
+        """
         if self._scans.get(place) is scan:
             self._scans[place] = Scanned(offset)
 

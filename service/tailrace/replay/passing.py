@@ -86,10 +86,10 @@ class Pass:
 
     def dissolve(self) -> list[Reader]:
         """Let everyone go; gives them."""
-        everyone = [each for readers in self._sessions.values() for each in readers.items()]
-        for reader, offset in everyone:
-            self._let_go(reader, max(offset, self.at))
-        return [reader for reader, _ in everyone]
+        everyone = [reader for readers in self._sessions.values() for reader in readers]
+        for reader in everyone:
+            self._let_go(reader, self.at)
+        return everyone
 
     def _let_go(self, reader: Reader, offset: int) -> None:
         self.leave(reader)

@@ -89,8 +89,6 @@ class Scanner:
         tries = Counter[int]()
         while not one.is_over():
             stretch = await self._fetched(one, node)
-            if one.is_over():
-                return  # it was made again, or everyone has left
             began, at = self._clock(), one.at
             await self.serve(one.take(stretch))
             if isinstance(stretch.trouble, CorruptBatch):

@@ -1,0 +1,116 @@
+"""Questions about offsets: each leader is asked once, for all who wait, and silence is no answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fake_kafka import FakeKafka
+from leaping import leaping
+from tailrace.consumer import Asking
+from tailrace.consumer.asking import ANSWER_SECONDS
+from tailrace.consumer.topology import Topology
+from tailrace.errors import KafkaTrouble
+from tailrace.kafka import HIGH_WATERMARK, BrokerUnavailable, NotLeader
+from tailrace.tail import Tail
+
+
+async def asking(kafka: FakeKafka) -> Asking:
+    """Make one that knows who leads."""
+    tail = Tail(sorted(kafka.ids), 1 << 20)
+    topology = Topology(tail)
+    topology.take_up(await kafka.identity())
+    tail.begin(0, 0, 4)
+    return Asking(kafka, tail, topology)
+
+
+def cluster(*ends: int, **topics: int) -> FakeKafka:
+    """Make topic ``t``, a partition for each of ``ends``, led in turn by both nodes."""
+    kafka = FakeKafka(t=len(ends), **topics)
+    for partition, end in enumerate(ends):
+        kafka.logs["t", partition].end = end
+        kafka.logs["t", partition].leader = 1 + partition % 2
+    return kafka
+
+
+async def test_ends_are_high_watermarks_by_topic_and_partition() -> None:
+    """Each leader is asked once."""
+    kafka = cluster(5, 6, 7, u=1)
+    assert await (await asking(kafka)).ends() == [[5, 6, 7], [0]]
+    assert kafka.whens == [HIGH_WATERMARK] * 2
+
+
+async def test_one_answer_serves_all_who_came_before_it_was_asked() -> None:
+    """A crowd that reconnects asks each leader twice: whoever came during the first question has the next."""
+    kafka = cluster(5)
+    one = await asking(kafka)
+    answers = await asyncio.gather(*(one.ends() for _ in range(100)))
+    assert (answers, len(kafka.whens)) == ([[[5]]] * 100, 2)
+
+
+async def test_an_answer_is_never_older_than_the_question() -> None:
+    """Whoever comes later asks again: the log may have grown since."""
+    kafka = cluster(5)
+    one = await asking(kafka)
+    before = await one.ends()
+    kafka.logs["t", 0].end = 6
+    assert (before, await one.ends()) == ([[5]], [[6]])
+
+
+async def test_what_a_silent_leader_leads_is_not_told() -> None:
+    """Nor what comes behind it in its topic, which would be taken for it."""
+    kafka = cluster(5, 6, 7)
+    kafka.down.add(2)
+    assert await (await asking(kafka)).ends() == [[5]]
+
+
+async def test_leader_that_hangs_is_waited_for_no_longer_than_a_second() -> None:
+    """Nothing is known then; the next question is a new one."""
+    kafka = cluster(5)
+    one = await asking(kafka)
+    kafka.pause_offsets = lambda: asyncio.sleep(2 * ANSWER_SECONDS)
+    with leaping():
+        hung = await one.ends()
+        kafka.pause_offsets = lambda: asyncio.sleep(0)
+        assert (hung, await one.ends()) == ([[]], [[5]])
+
+
+async def test_since_is_the_first_offset_that_is_not_older() -> None:
+    """Where there is none yet, it is where this replica is now."""
+    kafka = cluster(9, 9)
+    kafka.logs["t", 1].by_time = 3
+    assert await (await asking(kafka)).since(1700) == [[4, 3]]
+    assert kafka.whens == [1700, 1700]
+
+
+async def test_since_needs_every_leader() -> None:
+    """A partition that is left out would be read from its beginning, or not at all."""
+    kafka = cluster(9, 9)
+    kafka.down.add(2)
+    with pytest.raises(BrokerUnavailable):
+        await (await asking(kafka)).since(1700)
+
+
+async def test_since_needs_every_partition() -> None:
+    """One without a leader cannot be asked."""
+    kafka = cluster(9, 9)
+    kafka.logs["t", 1].leader = None
+    with pytest.raises(NotLeader):
+        await (await asking(kafka)).since(1700)
+
+
+async def test_trouble_of_one_partition_is_told() -> None:
+    """The answer of the others is no answer."""
+    kafka = cluster(9, 9)
+    kafka.logs["t", 1].time_trouble = NotLeader("t", 1)
+    with pytest.raises(KafkaTrouble):
+        await (await asking(kafka)).since(1700)
+
+
+async def test_known_are_the_places_that_were_asked_for() -> None:
+    """Of which there is an answer."""
+    kafka = cluster(5, 6, 7)
+    kafka.down.add(1)
+    one = await asking(kafka)
+    assert await one.known(HIGH_WATERMARK, [("t", 0), ("t", 1)]) == {("t", 1): 6}
