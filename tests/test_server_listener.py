@@ -27,6 +27,7 @@ def test_options_are_inherited_by_accepted_sockets() -> None:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 45_000
 
 
+@pytest.mark.both_loops
 @pytest.mark.parametrize("secure", [False, True], ids=["clear", "TLS"])
 async def test_who_comes_with_the_end_is_sent_away(tmp_path: Path, secure: bool) -> None:
     """A connection that is accepted in the turn in which the site closes is closed, and nothing of it is left."""

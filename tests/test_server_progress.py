@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ import pytest
 
 from changes import settled
 from leaping import leaping
-from tailrace.server.progress import BYTES_ACKED, Watch, acknowledged
+from tailrace.server.progress import BYTES_ACKED, RESET, Watch, acknowledged, cut
 from tailrace.wire import MIN_TAKEN_BYTES
 
 
@@ -28,6 +29,9 @@ class Transport:
 
     def getsockopt(self, *_: int) -> bytes:
         return BYTES_ACKED.pack(self.taken)
+
+    def setsockopt(self, *option: Any) -> None:
+        assert option == (socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
     def get_write_buffer_size(self) -> int:
         return self.left
@@ -99,6 +103,23 @@ async def test_beginning_again_is_one_question() -> None:
         assert not transport.aborted
         await asyncio.sleep(2)
         assert transport.aborted
+
+
+@pytest.mark.both_loops
+async def test_peer_that_does_not_read_hears_of_the_cut() -> None:
+    """At once, and the kernel holds nothing for it any more."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        _, writer = await asyncio.open_connection(*listening.getsockname())
+        peer, _ = listening.accept()
+        poll = select.poll()
+        poll.register(peer, 0)
+        transport: Any = writer.transport
+        writer.write(bytes(1 << 24))
+        assert (transport.get_write_buffer_size() > 0, poll.poll(0)) == (True, [])
+        for _ in range(2):  # what has been cut already may be cut
+            cut(transport)
+        await settled(lambda: bool(poll.poll(0)))
+        peer.close()
 
 
 @pytest.mark.both_loops

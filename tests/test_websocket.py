@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -184,16 +185,18 @@ async def test_a_foreign_page_is_refused_before_accept() -> None:
 @pytest.mark.parametrize(
     "about, code, reconnect",
     [
-        ({"headers": {"authorization": "Bearer a.b.c"}}, 4401, False),
-        ({"headers": bearer("other")}, 4403, False),
-        ({"headers": bearer(), "query": "from=x"}, 4400, False),
-        ({"headers": bearer(), "session": ""}, 4400, False),
+        (lambda: {"headers": {"authorization": "Bearer a.b.c"}}, 4401, False),
+        (lambda: {"headers": bearer("other")}, 4403, False),
+        (lambda: {"headers": bearer(), "query": "from=x"}, 4400, False),
+        (lambda: {"headers": bearer(), "session": ""}, 4400, False),
     ],
     ids=["bad token", "not theirs", "bad query", "no session"],
 )
-async def test_a_refusal_is_accepted_said_and_closed(about: dict[str, Any], code: int, reconnect: bool) -> None:
+async def test_a_refusal_is_accepted_said_and_closed(
+    about: Callable[[], dict[str, Any]], code: int, reconnect: bool
+) -> None:
     """A page sees nothing but 1006 of a socket that was refused before."""
-    said, _, again, closed = last_words(await talk(**about))
+    said, _, again, closed = last_words(await talk(**about()))
     assert (code, reconnect, code) == (said, again, closed)
 
 

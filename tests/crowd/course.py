@@ -183,7 +183,8 @@ class Course:
         if record is None:
             raise Faulty(Wrong.INVENTED, f"{item.data[:80]!r} came, which nobody said")
         if (record.log, record.offset) != (log, offset):
-            raise Faulty(Wrong.LYING_ID, f"{record} came as offset {offset} in partition {log[1]} of {log[0]}")
+            came = f"{record} came as offset {offset} in partition {log[1]} of {log[0]}"
+            raise Faulty(Wrong.LYING_ID, f"{came}: {item.data[:40]!r}", record)
         return record
 
     def _look_for_what_was_lacking(self, item: Item) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import DuplicateSequenceNumber, KafkaError
 
 from crowd.history import History, Kind
 from crowd.producing import said
@@ -14,6 +15,7 @@ from crowd.producing import said
 REFRESH_MS = 1000
 """How soon it knows of a partition that was added."""
 STUCK_SECONDS = 30.0
+START_SECONDS = 30.0
 ABANDON_SECONDS = 5.0
 POLL_SECONDS = 0.5
 
@@ -45,7 +47,7 @@ class JavaLike:
         self.said += 1
         task = asyncio.create_task(self._send(session, number, said(session, number, size, "aiokafka")))
         self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+        task.add_done_callback(partial(self._over, session, number))
 
     @property
     def under_way(self) -> int:
@@ -67,8 +69,9 @@ class JavaLike:
         while True:
             producer = AIOKafkaProducer(**self._settings)
             try:
-                await producer.start()
-            except (KafkaError, OSError):
+                async with asyncio.timeout(START_SECONDS):
+                    await producer.start()
+            except (KafkaError, OSError):  # `TimeoutError` is one
                 await abandon(producer)
             except asyncio.CancelledError:
                 await abandon(producer)
@@ -96,24 +99,29 @@ class JavaLike:
             await abandon(self._producer)
 
     async def _send(self, session: str, number: int, value: bytes) -> None:
-        placed = None
-        with contextlib.suppress(KafkaError, OSError, asyncio.CancelledError):
-            await self._started.wait()
-            assert self._producer is not None
-            placed = await self._producer.send_and_wait(self._topic, value, key=session.encode())
-        if placed is None or placed.offset < 0:  # the broker has it twice offered, and says no more than that
-            self.failed += 1
-            self._history.doubtful(session, number)
-            return
+        await self._started.wait()
+        assert self._producer is not None
+        placed = await self._producer.send_and_wait(self._topic, value, key=session.encode())
+        if placed.offset < 0:
+            raise DuplicateSequenceNumber  # the broker was offered it twice, and does not say where it has it
         kind = Kind.EVENT if len(value) <= self.max_event_bytes else Kind.SKIPPED
         log = (self._epoch, placed.partition)
         self._history.acknowledged(log, placed.offset, session, number, kind, placed.timestamp or 0)
+
+    def _over(self, session: str, number: int, task: asyncio.Task[None]) -> None:
+        """Whatever has kept it, also if it was cancelled before it had begun: nobody knows what became of it."""
+        self._sending.discard(task)
+        if task.cancelled() or task.exception() is not None:
+            self.failed += 1
+            self._history.doubtful(session, number)
 
 
 async def abandon(producer: AIOKafkaProducer) -> None:
     """End a producer, whatever it still has to say: its own `stop` would wait for that."""
     producer._closed = True  # or it complains of having been left
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(ABANDON_SECONDS):
+            await producer.client.close()  # first: what is under way is then answered, by an error
     if (sending := producer._sender.sender_task) is not None:
         sending.cancel()
         await asyncio.wait([sending], timeout=ABANDON_SECONDS)
-    await producer.client.close()

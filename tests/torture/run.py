@@ -43,6 +43,8 @@ SIZES = {(0, 20): 600, (20, 500): 300, (500, 5000): 80, (5000, 100_000): 18, (40
 """Bytes, and how many of a thousand events have so many."""
 CALM_SECONDS = 180.0
 """How long everybody may take to have everything, once nothing is done to anybody any more."""
+FAULT_SECONDS = 180.0
+"""How long one fault may take: brokers start slowly where there is much else to do."""
 SETTLED_SECONDS = 60.0
 """How long producers may take to know what became of everything: some wait 30 s for a broker that has gone."""
 REST_SECONDS = 45.0
@@ -132,10 +134,16 @@ class Torture:
                     self._survived(fault)
 
     async def _suffer(self, fault: Fault) -> None:
-        if fault.track == KAFKA:
-            await self._breaking.suffer(fault)
-        else:
-            await asyncio.to_thread(self._replicas[REPLICAS.index(fault.track)].suffer, fault)
+        """Do what the fault says. Raises `RuntimeError`, with what is known of the reason, where that does not end."""
+        try:
+            async with asyncio.timeout(FAULT_SECONDS):
+                if fault.track == KAFKA:
+                    await self._breaking.suffer(fault)
+                else:
+                    await asyncio.to_thread(self._replicas[REPLICAS.index(fault.track)].suffer, fault)
+        except TimeoutError:
+            who = "; ".join(f"{topic}: {voices.unsettled()}" for topic, voices in self._voices.items())
+            raise RuntimeError(f"this did not end: {fault}; {who}") from None
 
     def _survived(self, fault: Fault) -> None:
         self.report.faults[f"{fault.track}: {fault.what}"] += 1

@@ -56,6 +56,7 @@ class Voices:
         self._max_event_bytes = max_event_bytes
         self._sources: list[Source] = []
         self._voices: list[Voice] = []
+        self._leaving: list[Voice] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._said = 0
         self._failed = 0
@@ -109,18 +110,23 @@ class Voices:
             await voice.settled()
 
     def unsettled(self) -> str:
-        """Say who still waits, and for how much."""
-        return ", ".join(f"{type(each).__name__} {each.under_way}" for each in self._voices if each.under_way)
+        """Say who still waits, and for how much; and who has died."""
+        voices = [*self._voices, *self._leaving]
+        waiting = [f"{type(each).__name__} waits for {each.under_way}" for each in voices if each.under_way]
+        dead = [task for task in self._tasks if task.done() and not task.cancelled() and task.exception()]
+        return ", ".join([*waiting, *(repr(task.exception()) for task in dead)]) or "nobody waits for anything"
 
     async def fall_silent(self) -> None:
         """Say nothing more, and wait until all that was said has settled."""
         voices, self._voices, self._sources = self._voices, [], []
+        self._leaving = voices
         for voice in voices:
             await voice.settled()
         for task in self._tasks:
             task.cancel()
         for voice in voices:
             await voice.close()
+        self._leaving = []
         self._said += sum(voice.said for voice in voices)
         self._failed += sum(voice.failed for voice in voices)
 

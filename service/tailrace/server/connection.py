@@ -23,7 +23,7 @@ from tailrace.server.http1 import Http1
 from tailrace.server.http2 import Http2
 from tailrace.server.incoming import Incoming
 from tailrace.server.keeper import Keeper
-from tailrace.server.progress import Watch, acknowledged
+from tailrace.server.progress import Watch, acknowledged, cut
 from tailrace.server.settings import CLOSE_SECONDS, LINGER_SECONDS
 from tailrace.server.waiters import Waiters
 from tailrace.wire import HIGH_WATER_BYTES
@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
             await self._drainers.wait()
 
     def abort(self) -> None:
-        self._transport.abort()
+        cut(self._transport)
 
     def close(self, *, linger: bool) -> None:
         self._incoming.clear()

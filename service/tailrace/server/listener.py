@@ -104,8 +104,9 @@ class Listener:
         if self._door is not None:
             self._door.close()
         await asyncio.sleep(0)  # cancelled before it has begun, a handshake would leave its socket open
-        for handshake in self._handshakes:
-            handshake.cancel()
+        if self._tls is not None:  # without TLS it is a turn long; cancelled in that, uvloop's connection never ends
+            for handshake in self._handshakes:
+                handshake.cancel()
         await asyncio.gather(*self._handshakes, return_exceptions=True)
         for connection in list(self._connections):
             connection.leave()

@@ -9,12 +9,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from contextlib import suppress
 
 from tailrace.wire import MIN_TAKEN_BYTES
 
 TCP_INFO = getattr(socket, "TCP_INFO", 0)
 BYTES_ACKED = struct.Struct("120xQ")
 """``tcpi_bytes_acked`` of Linux's ``struct tcp_info`` (<linux/tcp.h>, RFC 4898 tcpEStatsAppHCThruOctetsAcked)."""
+
+
+RESET = struct.pack("ii", 1, 0)
+"""``struct linger``: linger, for no time."""
 
 
 def acknowledged(transport: asyncio.Transport) -> int:
@@ -26,6 +31,19 @@ def acknowledged(transport: asyncio.Transport) -> int:
         return int(BYTES_ACKED.unpack(sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, BYTES_ACKED.size))[0])
     except (OSError, ValueError, struct.error):  # closed meanwhile; no TCP; an older kernel, or another system
         return 0
+
+
+def cut(transport: asyncio.Transport) -> None:
+    """End a connection with a reset: whatever is on its way is dropped, here and in the kernel, and the peer hears it.
+
+    Without the option Linux goes on alone, with all that it holds for a peer which does not read, until
+    ``TCP_USER_TIMEOUT``; then it drops the connection, and the peer is told nothing (socket(7), SO_LINGER).
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        with suppress(OSError, ValueError):  # closed meanwhile
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    transport.abort()
 
 
 class Watch:
@@ -54,4 +72,4 @@ class Watch:
         if left and acknowledged(self._transport) - before >= MIN_TAKEN_BYTES:
             self.begin(seconds)
         else:
-            self._transport.abort()
+            cut(self._transport)
