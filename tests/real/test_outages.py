@@ -30,16 +30,6 @@ MANY = 40
 
 
 @pytest.fixture
-def mortal(kafka: KafkaCluster) -> Iterator[KafkaCluster]:
-    """The broker, where a test may kill it; runs again afterwards whatever became of it."""
-    if not kafka.ours:
-        pytest.fail("TEST_KAFKA_BOOTSTRAP names a broker that this test may not kill: unset it")
-    yield kafka
-    if not kafka.answers():
-        kafka.start()
-
-
-@pytest.fixture
 def topic(mortal: KafkaCluster) -> str:
     name = fresh("outages")
     mortal.create_topic(name, PARTITIONS)

@@ -14,7 +14,7 @@ from real.producing import ask, fresh
 from real.transports import TRANSPORTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 pytestmark = pytest.mark.kafka
 
@@ -23,16 +23,6 @@ MEANWHILE, LARGE = 80, 20_000
 """Numbers in each partition and the size of each: a pass takes a dozen fetches."""
 AMID = 10
 """Events that a client has when it happens."""
-
-
-@pytest.fixture
-def mortal(kafka: KafkaCluster) -> Iterator[KafkaCluster]:
-    """The broker, where a test may kill it; runs again afterwards whatever became of it."""
-    if not kafka.ours:
-        pytest.fail("TEST_KAFKA_BOOTSTRAP names a broker that this test may not kill: unset it")
-    yield kafka
-    if not kafka.answers():
-        kafka.start()
 
 
 @pytest.fixture
