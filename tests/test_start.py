@@ -24,6 +24,7 @@ class Slow:
             threading.Event().wait()
 
 sys.meta_path.insert(0, Slow())
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, and what it runs, would hand on that it is ignored
 from tailrace.start import main
 main()
 """
