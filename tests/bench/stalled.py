@@ -156,7 +156,9 @@ def ages(seen: list[tuple[float, float]], begin: float, end: float) -> list[floa
 
 
 def percentiles(values: list[float]) -> str:
-    """Write the median and the 99th percentile."""
+    """Write the median and the 99th percentile; a dash where next to nothing came."""
+    if len(values) < 2:
+        return "-"
     cut = statistics.quantiles(values, n=100)
     return f"{cut[49]:.1f} / {cut[98]:.1f}"
 
