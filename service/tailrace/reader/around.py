@@ -50,7 +50,7 @@ class Replays(Protocol):
         """Whether no other reader may ask."""
 
     def ask(self, reader: Reader, place: Place, offset: int) -> None:
-        """Have all that lies from ``offset`` up to the floor handed to ``reader``.
+        """Have all that lies from ``offset`` up to the floor, and some of what follows, handed to ``reader``.
 
         Raises a `Farewell` where too many wait already.
         """

@@ -4,7 +4,7 @@ Knows `kafka`, `reader` and `tail`; holds no position of its own but that of the
 on connections of its own::
 
     waiting      `Replay`: who waits for which partition, how many at once, the tasks
-    scanning     `Scanner`: reads one partition from where the pass begins to the floor, whatever happens meanwhile
+    scanning     `Scanner`: reads one partition from where the pass begins to its end, whatever happens meanwhile
     passing      `Pass`: whom one pass serves, and what it hands to them
 """
 

@@ -2,7 +2,8 @@
 
 Everyone is served from their own offset on, and nobody joins a pass that is already beyond it. A reader that does not
 take what it was handed leaves the pass, and asks again from where it is: a pass always goes on. Does no I/O: `scanning`
-brings the stretches. Lives from the first reader that asks until the floor is reached or nobody is left.
+brings the stretches. Lives from the first reader that asks until its end, a little above the floor, is reached or
+nobody is left.
 """
 
 from __future__ import annotations

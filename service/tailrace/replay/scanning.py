@@ -1,4 +1,4 @@
-"""Reads one partition for one pass, from where it begins to the floor, whatever happens to Kafka meanwhile.
+"""Reads one partition for one pass, from where it begins to where it ends, whatever happens to Kafka meanwhile.
 
 A broker that is away delays the pass and ends nothing. What the log no longer holds, and a batch that cannot be read,
 is passed over, and whoever lacks it is told. The topic's identity is asked for before and after, so that records of a

@@ -47,7 +47,8 @@ flush of the reader's (one event more where events are large). TLS has marks of 
 
 STALLED_CLIENT_BYTES = 3 * LAYER_BYTES + 2 * SEND_BUFFER_BYTES
 """What a client that has stopped reading costs at most until it is cut: over HTTP/2 and TLS three layers, a stream's,
-TLS's and the transport's; and in the kernel twice its send buffer, which Linux doubles to pay for its own books."""
+TLS's and the transport's; and in the kernel twice its send buffer, which Linux doubles to pay for its own books. Linux
+may overstep that by the last packet."""
 
 STALL_SECONDS = 30.0
 """How long a peer may take nothing of what it is owed, whoever waits for it: the last resort, for the application's own
