@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from typing import Any
+
+import pytest
 
 from changes import settled
 from serving import OK, Receive, Send, Wired, hello, serving
@@ -91,6 +94,22 @@ async def test_unread_input_stops_the_reading() -> None:
         await drain
         writer.close()
     assert sum(sizes) == size
+
+
+@pytest.mark.both_loops
+async def test_cut_is_heard_by_a_peer_that_does_not_read() -> None:
+    """Nothing that is still on its way to it stands before the cut."""
+    app = Wired()
+    async with serving(app) as here:
+        with socket.create_connection((here.host, here.port)) as peer:
+            peer.sendall(GET)
+            wire = await app.wire()
+            wire.write(bytes(1 << 24))
+            poll = select.poll()
+            poll.register(peer, 0)
+            assert (wire.writable, poll.poll(0)) == (False, [])
+            wire.abort()
+            await settled(lambda: bool(poll.poll(0)))
 
 
 async def test_one_task_for_the_connection_and_one_for_the_application() -> None:
