@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kafka_cluster import KafkaCluster
+from real.producing import fresh
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,3 +32,9 @@ def mortal(kafka: KafkaCluster) -> Iterator[KafkaCluster]:
     yield kafka
     if not kafka.answers():
         kafka.start()
+
+
+@pytest.fixture
+def session() -> str:
+    """A session of the test's own, with a slash in it."""
+    return fresh("chat/ada")

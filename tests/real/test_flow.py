@@ -50,12 +50,6 @@ def replica(kafka: KafkaCluster, topic: str) -> Iterator[ServiceProcess]:
 
 
 @pytest.fixture
-def session() -> str:
-    """A session of the test's own, with a slash in it."""
-    return fresh("chat/ada")
-
-
-@pytest.fixture
 async def numbers(kafka: KafkaCluster, topic: str) -> AsyncIterator[Numbers]:
     """Producers to the module's topic."""
     async with Numbers(kafka, topic) as made:

@@ -37,11 +37,6 @@ def topic() -> str:
     return fresh("gaps")
 
 
-@pytest.fixture
-def session() -> str:
-    return fresh("chat/ada")
-
-
 def words(client: Client) -> list[str]:
     return [event.data for event in client.events]
 

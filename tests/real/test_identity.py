@@ -39,11 +39,6 @@ def other() -> str:
     return fresh("other")
 
 
-@pytest.fixture
-def session() -> str:
-    return fresh("chat/ada")
-
-
 def say(kafka: KafkaCluster, topic: str, session: str, *words: str, partition: int = 0) -> None:
     produce(kafka.producer(), topic, partition, [word.encode() for word in words], key=session)
 

@@ -46,11 +46,6 @@ def topic(kafka: KafkaCluster) -> str:
     return name
 
 
-@pytest.fixture
-def session() -> str:
-    return fresh("chat/ada")
-
-
 @contextlib.contextmanager
 def frozen(service: ServiceProcess) -> Iterator[None]:
     """Let the service stand still; its connections stay open."""

@@ -36,11 +36,6 @@ def topic(mortal: KafkaCluster) -> str:
     return name
 
 
-@pytest.fixture
-def session() -> str:
-    return fresh("chat/ada")
-
-
 @contextlib.asynccontextmanager
 async def one_of_each(service: ServiceProcess, session: str) -> AsyncIterator[list[Client]]:
     """A client over each transport."""

@@ -54,11 +54,6 @@ def of_bytes(kafka: KafkaCluster, topic: str) -> Iterator[ServiceProcess]:
         yield process
 
 
-@pytest.fixture
-def session() -> str:
-    return fresh("chat/ada")
-
-
 class Telling:
     """Tells records to a session, and gives what clients of it were told, whichever way they came by it."""
 

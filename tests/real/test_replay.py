@@ -43,11 +43,6 @@ def topic(kafka: KafkaCluster) -> str:
     return name
 
 
-@pytest.fixture
-def session() -> str:
-    return fresh("chat/ada")
-
-
 async def test_away_longer_than_memory(kafka: KafkaCluster, topic: str, session: str) -> None:
     """Who comes back over any transport, is cut off in the middle and comes back again, has everything later once and
     in order, across partitions and topics, though producers go on."""

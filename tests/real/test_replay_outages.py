@@ -32,11 +32,6 @@ def topic(mortal: KafkaCluster) -> str:
     return name
 
 
-@pytest.fixture
-def session() -> str:
-    return fresh("chat/ada")
-
-
 async def test_a_broker_killed(mortal: KafkaCluster, topic: str, session: str) -> None:
     """A broker that crashes and comes back elsewhere is found again, and nobody is disconnected."""
     past = Past(mortal, session, {topic: PARTITIONS})

@@ -43,11 +43,6 @@ def topic(kafka: KafkaCluster) -> str:
     return name
 
 
-@pytest.fixture
-def session() -> str:
-    return fresh("chat/ada")
-
-
 def words(client: Client) -> list[str]:
     return [event.data for event in client.events]
 

@@ -53,11 +53,6 @@ def topic(kafka: KafkaCluster) -> str:
 
 
 @pytest.fixture
-def session() -> str:
-    return fresh("chat/ada")
-
-
-@pytest.fixture
 def past(kafka: KafkaCluster, topic: str, session: str) -> Past:
     return Past(kafka, session, {topic: PARTITIONS})
 

@@ -31,11 +31,6 @@ def topic(kafka: KafkaCluster) -> str:
     return readable(kafka)
 
 
-@pytest.fixture
-def session() -> str:
-    return fresh("chat/ada")
-
-
 def readable(kafka: KafkaCluster) -> str:
     """Make a topic that `USER` may read."""
     name = fresh("secure")

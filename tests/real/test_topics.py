@@ -30,11 +30,6 @@ def topic(kafka: KafkaCluster) -> str:
     return name
 
 
-@pytest.fixture
-def session() -> str:
-    return fresh("chat/ada")
-
-
 async def test_two_topics(kafka: KafkaCluster, topic: str, session: str) -> None:
     """A session's events come from all topics, and one id resumes in all of them."""
     other = fresh("other")
