@@ -205,17 +205,17 @@ class KafkaCluster:
         settings = {key.replace("_", "."): value for key, value in config.items()}
         new = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=settings)
         self._administer("create_topics", [new])
-        self._wait_for_leaders(topic, partitions)
+        self.wait_for_leaders(topic, partitions)
 
     def create_partitions(self, topic: str, total: int) -> None:
         """Let a topic grow to ``total`` partitions and return when they have leaders."""
         self._administer("create_partitions", [NewPartitions(topic, total)])
-        self._wait_for_leaders(topic, total)
+        self.wait_for_leaders(topic, total)
 
     def delete_topic(self, topic: str) -> None:
         """Delete a topic and return when the broker no longer shows it."""
         self._administer("delete_topics", [topic])
-        self._wait_for_leaders(topic, 0)
+        self.wait_for_leaders(topic, 0)
 
     def delete_records(self, topic: str, partition: int, before: int) -> None:
         """Move the log's start to the offset ``before``, as retention does."""
@@ -294,7 +294,8 @@ class KafkaCluster:
             time.sleep(0.05)
         self._admin().list_topics(timeout=ADMIN_SECONDS)
 
-    def _wait_for_leaders(self, topic: str, partitions: int) -> None:
+    def wait_for_leaders(self, topic: str, partitions: int) -> None:
+        """Return when so many partitions of a topic have a leader, and no other."""
         admin, give_up = self._admin(), time.monotonic() + ADMIN_SECONDS
         while True:
             found = admin.list_topics(timeout=ADMIN_SECONDS).topics.get(topic)

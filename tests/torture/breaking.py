@@ -59,11 +59,17 @@ class Breaking:
     async def _back_after(self, fault: Fault) -> None:
         await asyncio.sleep(fault.seconds)
         await asyncio.to_thread(self._kafka.start)
+        await self._until_led()
+
+    async def _until_led(self) -> None:
+        for topic, partitions in self._partitions.items():
+            await asyncio.to_thread(self._kafka.wait_for_leaders, topic, partitions)
 
     async def _freeze(self, fault: Fault) -> None:
         self._kafka.freeze()
         await asyncio.sleep(fault.seconds)
         self._kafka.thaw()
+        await self._until_led()
 
     # The logs.
 

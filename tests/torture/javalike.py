@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from functools import partial
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import DuplicateSequenceNumber, KafkaError
@@ -17,6 +18,8 @@ REFRESH_MS = 1000
 STUCK_SECONDS = 30.0
 START_SECONDS = 30.0
 ABANDON_SECONDS = 5.0
+BROKEN = (OSError, RuntimeError)
+"""How connections are broken: uvloop's also by a `RuntimeError`; `TimeoutError` is an `OSError`."""
 POLL_SECONDS = 0.5
 
 
@@ -71,7 +74,7 @@ class JavaLike:
             try:
                 async with asyncio.timeout(START_SECONDS):
                     await producer.start()
-            except (KafkaError, OSError):  # `TimeoutError` is one
+            except (KafkaError, *BROKEN):
                 await abandon(producer)
             except asyncio.CancelledError:
                 await abandon(producer)
@@ -119,9 +122,16 @@ class JavaLike:
 async def abandon(producer: AIOKafkaProducer) -> None:
     """End a producer, whatever it still has to say: its own `stop` would wait for that."""
     producer._closed = True  # or it complains of having been left
-    with contextlib.suppress(TimeoutError):
+    with contextlib.suppress(*BROKEN):
         async with asyncio.timeout(ABANDON_SECONDS):
-            await producer.client.close()  # first: what is under way is then answered, by an error
-    if (sending := producer._sender.sender_task) is not None:
-        sending.cancel()
-        await asyncio.wait([sending], timeout=ABANDON_SECONDS)
+            await producer.client.close()
+    if tasks := [task for task in asyncio.all_tasks() if of_sender(task, producer)]:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=ABANDON_SECONDS)
+
+
+def of_sender(task: asyncio.Task[Any], producer: AIOKafkaProducer) -> bool:
+    """Whether the producer has begun the task to send something: it keeps no list of them, and some never end."""
+    frame = getattr(task.get_coro(), "cr_frame", None)
+    return frame is not None and frame.f_locals.get("self") is producer._sender
