@@ -8,6 +8,7 @@ acknowledgement was slower than its delivery.
 from __future__ import annotations
 
 from collections import Counter, deque
+from dataclasses import replace
 
 from crowd.faults import Fault, Faulty, Wrong
 from crowd.history import History, Kind, Record
@@ -73,7 +74,7 @@ class Course:
 
     def accuse(self, wrong: Wrong, sentence: str, lacking: Record | None = None) -> None:
         """Write down what is wrong, and what is lacking."""
-        self.fault = Fault(wrong, f"{self.ledger.client}, session {self.ledger.session}", sentence, lacking)
+        self.fault = Fault(wrong, self.ledger.client, self.ledger.session, sentence, lacking)
 
     @property
     def _where(self) -> str:
@@ -193,7 +194,8 @@ class Course:
         if fault is None or fault.lacking is None or fault.wrong is not Wrong.LOSS or item.is_control:
             return
         if numbered(item.data) == (self.ledger.session, fault.lacking.number):
-            self.fault = Fault(Wrong.DISORDER, fault.client, f"{fault.sentence}; it came later, under {item.id}")
+            sentence = f"{fault.sentence}; it came later, under {item.id}"
+            self.fault = replace(fault, wrong=Wrong.DISORDER, sentence=sentence, lacking=None)
 
 
 def numbered(data: str) -> tuple[str, int]:

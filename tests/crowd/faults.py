@@ -40,9 +40,10 @@ class Fault:
 
     wrong: Wrong
     client: str
+    session: str
     sentence: str
     lacking: Record | None = None
     """What should have come, where that is known."""
 
     def __str__(self) -> str:
-        return f"{self.wrong.value}: {self.client}: {self.sentence}"
+        return f"{self.wrong.value}: {self.client}, session {self.session}: {self.sentence}"

@@ -122,4 +122,9 @@ class Source:
 
 def said(session: str, number: int, size: int, by: str = "librdkafka") -> bytes:
     """Give the value that says a number to a session, in ``size`` more bytes; ``by`` is for whoever reads it."""
-    return f"{session} {number} {by} {'x' * size}".encode()
+    return saying(session, number) + f"{by} {'x' * size}".encode()
+
+
+def saying(session: str, number: int) -> bytes:
+    """Give how the value begins that says a number to a session."""
+    return f"{session} {number} ".encode()

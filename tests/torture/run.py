@@ -32,7 +32,7 @@ from torture.replicas import MAX_EVENT_BYTES, Replica
 from torture.report import Plan, Report, stayed
 from torture.schedule import KAFKA, REPLICAS, Fault
 from torture.voices import Everybody, Voices
-from torture.witness import look
+from torture.witness import Said, look
 
 TOPICS: Mapping[str, tuple[int, Sequence[str]]] = {
     "calls": (3, ("none", "snappy", "zstd")),
@@ -102,8 +102,7 @@ class Torture:
             await self._look_what_stayed(replica, state.counts)
             await asyncio.to_thread(replica.end)
         self._judge.close()
-        faults = self._judge.faults[:SHOWN_FAULTS]
-        self.report.complaints += [await asyncio.to_thread(self._described, fault) for fault in faults]
+        self.report.complaints += await asyncio.to_thread(self._described, self._judge.faults[:SHOWN_FAULTS])
         for voices in self._voices.values():
             with contextlib.suppress(TimeoutError):  # told already
                 async with asyncio.timeout(REST_SECONDS):
@@ -187,14 +186,15 @@ class Torture:
             more = list(stayed(before, (await asyncio.to_thread(replica.count)).counts))
         self.report.complaints += [f"{replica.name}: {each}" for each in more]
 
-    def _described(self, fault: Wrongdoing) -> str:
-        """Put a fault into words, with what somebody else is given in the client's stead."""
-        if fault.lacking is None:
-            return str(fault)
-        (epoch, partition), offset = fault.lacking.log, fault.lacking.offset
-        topic = next((topic for topic, voices in self._voices.items() if voices.epoch == epoch), None)
-        seen = "its topic is gone" if topic is None else look(self._kafka.bootstrap, topic, partition, offset)
-        return f"{fault}; {seen}"
+    def _described(self, faults: Sequence[Wrongdoing]) -> list[str]:
+        """Put faults into words, with what somebody else finds of what the clients lacked."""
+        found: dict[Said, str] = {}
+        for topic, voices in self._voices.items():
+            if wanted := [each for fault in faults for each in lacked(fault, voices.epoch)]:
+                places = look(self._kafka.bootstrap, topic, wanted)
+                found |= {each: f"; Kafka has it at: {', '.join(places.get(each, ['no place']))}" for each in wanted}
+        gone = "; its topic is gone"
+        return [str(fault) + "".join(found.get(each, gone) for each in lacked(fault)) for fault in faults]
 
     def _sum_up(self) -> None:
         report, judge = self.report, self._judge
@@ -211,6 +211,12 @@ class Torture:
         if not isinstance(error := context.get("exception"), OSError):  # connections end in many ways
             loop.default_exception_handler(context)
             self.report.complaints.append(f"the harness itself failed: {error!r}")
+
+
+def lacked(fault: Wrongdoing, epoch: str = "") -> list[Said]:
+    """Give what the client should have been given, if that lies in the topic of this epoch, or in any."""
+    record = fault.lacking
+    return [(fault.session, record.number)] if record is not None and epoch in {"", record.log[0]} else []
 
 
 def size(rng: random.Random) -> int:

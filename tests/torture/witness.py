@@ -1,42 +1,51 @@
-"""Somebody else who reads Kafka: is what a client lacks really there? Then the service has lost it; else nobody has.
+"""Somebody else who reads Kafka: where does it really have what a client lacks, or was given under another id?
 
-Without that a producer that takes something for written, and is wrong, would look like a service that loses.
+Nowhere: then nobody has lost it. Twice: then it was a producer that said it twice, which may happen to one that is not
+told that it was heard.
 """
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
-from kafka_cluster import QUIET
+from crowd.producing import saying
+from kafka_cluster import ADMIN_SECONDS, QUIET
 
-LOOK_SECONDS = 10.0
+LOOK_SECONDS = 60.0
 SHOWN_BYTES = 40
+Said = tuple[str, int]
+"""A session, and one of its numbers."""
 
 
-def look(bootstrap: str, topic: str, partition: int, offset: int) -> str:
-    """Say what librdkafka's consumer is given at an offset, if it reads only what is committed. Blocks."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "witness",
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-            **QUIET,
-        }
-    )
+def look(bootstrap: str, topic: str, wanted: Collection[Said]) -> Mapping[Said, Sequence[str]]:
+    """Give all places where a topic has what is wanted, and how it begins there. Blocks.
+
+    Raises:
+        TimeoutError: Kafka gave not all of the topic in time.
+    """
+    words = {saying(*each): each for each in wanted}
+    found: dict[Said, list[str]] = defaultdict(list)
+    settings = {"group.id": "witness", "enable.auto.commit": False, "isolation.level": "read_committed"}
+    consumer = Consumer({"bootstrap.servers": bootstrap, "enable.partition.eof": True, **settings, **QUIET})
     try:
-        consumer.assign([TopicPartition(topic, partition, offset)])
-        give_up = time.monotonic() + LOOK_SECONDS
-        while time.monotonic() < give_up:
-            if (message := consumer.poll(0.5)) is None:
-                continue
-            if message.error() is not None or message.offset() != offset:
-                return f"Kafka does not give it: next comes {message.error() or f'offset {message.offset()}'}"
-            value = message.value() or b""
-            return f"Kafka gives it: {message.key()!r}, {value[:SHOWN_BYTES]!r}, {len(value)} bytes"
-        return "Kafka does not answer"
+        partitions = consumer.list_topics(topic, timeout=ADMIN_SECONDS).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, each, OFFSET_BEGINNING) for each in partitions])
+        ended, give_up = set[int | None](), time.monotonic() + LOOK_SECONDS
+        while len(ended) < len(partitions):
+            if time.monotonic() > give_up:
+                raise TimeoutError(f"topic {topic} could not be read to its end")
+            for message in consumer.consume(1000, 0.5):
+                if (error := message.error()) is not None:
+                    ended |= {message.partition()} if error.code() == KafkaError._PARTITION_EOF else set()
+                    continue
+                value = message.value() or b""
+                if (said := words.get(value[: value.find(b" ", value.find(b" ") + 1) + 1])) is not None:
+                    place = f"offset {message.offset()} in partition {message.partition()}"
+                    found[said].append(f"{place} ({value[:SHOWN_BYTES]!r})")
+        return found
     finally:
         consumer.close()
