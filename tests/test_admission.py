@@ -176,6 +176,18 @@ async def test_questions_for_a_time_are_bounded() -> None:
     assert (await front.admission.admit(given)).reader.position.offsets == ((0,),)
 
 
+async def test_nobody_waits_for_kafka_in_a_drain() -> None:
+    """It may be silent for longer than the drain; who waits for nothing does not notice."""
+    front = Front()
+    front.asking.pause = asyncio.Event().wait  # for ever
+    asking = asyncio.create_task(front.admission.admit(scope(query="since=7", headers=bearer())))
+    await settled(lambda: bool(front.asking.asked))
+    front.admission.drain()
+    with pytest.raises(Draining):
+        await asking
+    await front.admission.admit(scope(headers=bearer()))
+
+
 async def test_an_id_beyond_this_replica_is_compared_with_the_end_of_the_log() -> None:
     """Where the log was cut off the client is told; one that a faster replica served is not."""
     front = Front()

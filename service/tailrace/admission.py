@@ -6,6 +6,7 @@ scopes; what a refusal becomes on the wire is for `sse`, `websocket` and `app` t
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol
@@ -15,7 +16,7 @@ from starlette.types import Scope
 
 from tailrace import auth
 from tailrace.auth import Principal, Verifier
-from tailrace.errors import BadRequest, ComeBack, KafkaTrouble, Refused, Unauthenticated
+from tailrace.errors import BadRequest, ComeBack, Draining, KafkaTrouble, Refused, Unauthenticated
 from tailrace.event import session_problem
 from tailrace.resume import Offsets, Start, Wish, is_ahead, is_strange, start_of, wish_of, within
 from tailrace.subscription import Subscription, Subscriptions
@@ -55,6 +56,7 @@ class Admission:
         self._refreshed = refreshed
         self._asking = asking
         self._questions = 0
+        self._patience: set[asyncio.Timeout] = set()
 
     async def admit(self, scope: Scope, token: str | None = None) -> Subscription:
         """Admit whoever asks; ``token`` is one that came in a first message, where the request held none.
@@ -97,7 +99,22 @@ class Admission:
             scope["headers"], scheme=scope["scheme"], host=host, allowed_origins=self._allowed_origins
         )
 
+    def drain(self) -> None:
+        """The service ends: let nobody wait for Kafka any more, which may be silent for longer than the drain."""
+        for patience in self._patience:
+            patience.reschedule(0)
+
     async def _start(self, wish: Wish) -> Start:
+        try:
+            async with asyncio.timeout(None) as patience:
+                self._patience.add(patience)
+                return await self._start_by_kafka(wish)
+        except TimeoutError:
+            raise Draining("the service is shutting down") from None
+        finally:
+            self._patience.discard(patience)
+
+    async def _start_by_kafka(self, wish: Wish) -> Start:
         """Decide where the reader begins, having asked Kafka what only Kafka can tell."""
         tail = self._subscriptions.tail
         if is_strange(wish, tail) and not await self._refreshed():

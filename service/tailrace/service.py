@@ -41,7 +41,8 @@ class Service:
     metrics: Metrics
 
     async def drain(self) -> None:
-        """End every stream politely."""
+        """End every stream politely, and whoever would become one."""
+        self.admission.drain()
         await self.subscriptions.drain(self.settings.drain_seconds)
 
 

@@ -12,8 +12,6 @@ EXPECTED = (
     r"topic \S+ was deleted and made again",
     r"jumping from \d+ to \d+ in partition \d+ of topic \S+: retention",
     r"the broker \S+ .*",
-    # Who asks for a time, or from beyond the log, waits for Kafka; if it is silent until the process ends, so is this.
-    r"an application ignores that its client has gone; it is cancelled",
 )
 """Messages of the level ``warning`` and above that faults are told by."""
 SHOWN_CHARACTERS = 2000
