@@ -4,7 +4,8 @@ schedule, while honest clients come and go between them; and the proof that none
 ::
 
     schedule     what is done to whom, when: a pure function of the seed
-    javalike     a producer: aiokafka's
+    worker       a producer: aiokafka's, in a process
+    saying       what that process does
     transactions a producer that may take back what it has said
     voices       everybody who speaks to one topic
     people       clients, and what befalls them

@@ -13,11 +13,13 @@ from typing import Protocol
 
 from crowd.history import History
 from crowd.producing import Source
-from torture.javalike import JavaLike
 from torture.transactions import Transactions
+from torture.worker import Worker
 
 REFRESH_MS = 1000
 """How soon producers know of a partition that was added."""
+MAX_UNDER_WAY = 100
+"""Nobody says more while nobody answers: the more is under way when a broker goes, the more is doubtful."""
 
 
 class Voice(Protocol):
@@ -74,24 +76,24 @@ class Voices:
         return self._failed + sum(voice.failed for voice in self._voices)
 
     def speak(self, epoch: str) -> None:
-        """Speak from now on to the topic of this epoch: two by librdkafka for each compression, one by aiokafka, and
-        one in transactions."""
+        """Speak from now on to the topic of this epoch: one by librdkafka and one by aiokafka for each compression,
+        and one in transactions."""
         self.epoch = epoch
         where = (self._history, self._bootstrap, self._topic, epoch)
         self._sources = [
             Source(*where, self._rng, compression_type=each, topic_metadata_refresh_interval_ms=REFRESH_MS)
             for each in self._compressions
         ]
-        java_like = [JavaLike(*where, each) for each in self._compressions]
-        self._voices = [*self._sources, *java_like, Transactions(*where, self._compressions[-1], self._rng)]
+        workers = [Worker(*where, each) for each in self._compressions]
+        self._voices = [*self._sources, *workers, Transactions(*where, self._compressions[-1], self._rng)]
         for voice in self._voices:
             voice.max_event_bytes = self._max_event_bytes
         self._tasks = [asyncio.create_task(voice.run()) for voice in self._voices]
 
     def say(self, session: str, size: int = 0) -> None:
-        """Say the session's next number, unless all are silent."""
-        if self._voices:
-            self._rng.choice(self._voices).say(session, size)
+        """Say the session's next number, unless all are silent or wait for answers."""
+        if free := [voice for voice in self._voices if voice.under_way < MAX_UNDER_WAY]:
+            self._rng.choice(free).say(session, size)
 
     def say_wrongly(self, session: str) -> None:
         """Say something that cannot be delivered, unless all are silent."""
@@ -124,6 +126,7 @@ class Voices:
             await voice.settled()
         for task in self._tasks:
             task.cancel()
+        await asyncio.wait(self._tasks)
         for voice in voices:
             await voice.close()
         self._leaving = []
