@@ -8,11 +8,14 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from crowd.asking import Ask, Hearer, Link
+from torture.clock import Clock, follow
 from torture.logs import unexpected
 from torture.people import Hop
 from torture.report import Plan, Report, stayed
@@ -62,6 +65,18 @@ def test_how_a_fault_is_written() -> None:
     fault = schedule(7, 300)[0]
     assert f"{fault.at:.1f} s" in str(fault)
     assert all(each in str(fault) for each in (fault.track, fault.what, f"({fault.share:.2f})"))
+
+
+def test_a_clock_that_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever follows it notices at once, ahead and back; the machine's own clock goes on as before."""
+    monkeypatch.setattr(time, "time", time.time)  # put back afterwards
+    one, other = Clock(tmp_path / "clock"), Clock(tmp_path / "clock")
+    follow(one, lambda: 100.0)
+    told = []
+    for ahead in (0.0, 7.5, -20.0):
+        other.ahead = ahead
+        told.append(time.time())
+    assert told == [100.0, 107.5, 80.0]
 
 
 # What the service may write.

@@ -13,6 +13,7 @@ schedule, while honest clients come and go between them; and the proof that none
     breaking     what is done to Kafka
     moving       what is done to three brokers
     logs         what the service may write meanwhile
+    clock        a wall clock that can be set
     inside       the real ``tailrace serve``, with somebody in it who can be asked
     witness      somebody else who reads Kafka
     report       what to do, and what came of it

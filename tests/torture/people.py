@@ -29,7 +29,7 @@ LONG_SECONDS = (8.0, 40.0)
 """Longer than memory reaches."""
 STALL_SECONDS = (0.2, 8.0)
 """Some of them longer than the service waits."""
-TTL_SECONDS = (20, 75)
+TTL_SECONDS = (30, 75)
 SUBJECTS = 50
 HURRY = 0.3
 BEGINNINGS = ("", "", "", "now", "tail", "earliest", "since")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from soak.process import SoakProcess
+from torture.clock import CLOCK, Clock
 from torture.schedule import Fault
 
 DRAIN_SECONDS = 0.5
@@ -28,6 +29,8 @@ SETTINGS: Mapping[str, object] = {
     "warmup_seconds": 2,
 }
 """The smallest tail: some seconds of traffic, so that who stays away for longer is replayed to."""
+MAX_AHEAD_SECONDS = 15.0
+"""How far a clock is set ahead or back: less than any token is good for, or an honest client would be refused."""
 END_SECONDS = DRAIN_SECONDS + 2 * SEND_TIMEOUT_SECONDS + 5.0
 """How long an end may take: the drain, whoever is slow to be told, the exit; and a machine that has more to do."""
 
@@ -48,7 +51,10 @@ class Replica(SoakProcess):
             "end": self._end,
             "kill while it ends": self._kill_the_dying,
             "freeze": self._freeze,
+            "set the clock": self._set_the_clock,
         }
+        self._clock = Clock(self._folder / "clock")
+        self._environment[CLOCK] = str(self._folder / "clock")
 
     def suffer(self, fault: Fault) -> None:
         """Do what the fault says; returns when the replica listens again."""
@@ -90,3 +96,6 @@ class Replica(SoakProcess):
         self.signal(signal.SIGSTOP)
         time.sleep(fault.seconds)
         self.signal(signal.SIGCONT)
+
+    def _set_the_clock(self, fault: Fault) -> None:
+        self._clock.ahead = MAX_AHEAD_SECONDS * (2 * fault.share - 1)

@@ -43,6 +43,7 @@ OF_REPLICAS: Mapping[str, Chance] = {
     "end": Chance(5, (0.0, 4.0)),
     "kill while it ends": Chance(2, (0.0, 2.0)),
     "freeze": Chance(5, (0.2, 6.0)),
+    "set the clock": Chance(3),
 }
 """Seconds are those until the process is started again, or goes on."""
 BETWEEN: Mapping[str, tuple[float, float]] = {KAFKA: (1.0, 9.0), **dict.fromkeys(REPLICAS, (1.0, 12.0))}
