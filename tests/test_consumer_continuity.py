@@ -13,7 +13,7 @@ from fake_kafka import FakeKafka
 from leaping import leaping, until
 from tailrace.consumer.continuity import ASK_SECONDS, RETRY_SECONDS, Continuity
 from tailrace.errors import KafkaTrouble
-from tailrace.kafka import BrokerError, BrokerUnavailable, NotAuthorized
+from tailrace.kafka import BrokerError, BrokerUnavailable, NotAuthorized, UnknownTopic
 from tailrace.tail import Tail
 
 AWAY = BrokerUnavailable("kafka:9092", "nobody listens")
@@ -111,3 +111,13 @@ async def test_a_missing_right_is_said_once(caplog: pytest.LogCaptureFixture) ->
             await asyncio.sleep(2.5 * ASK_SECONDS)
             assert "complete" == continuity.word
     assert (3, 1) == (kafka.policies_asked, len(caplog.messages))
+
+
+async def test_a_topic_that_is_being_deleted_is_no_cause_for_words(caplog: pytest.LogCaptureFixture) -> None:
+    """It is asked about again soon."""
+    kafka = FakeKafka(t=1)
+    kafka.policies["t"] = UnknownTopic("t")
+    with caplog.at_level(logging.WARNING, "tailrace"):
+        async with asking(kafka, "t"):
+            await asyncio.sleep(1.5 * RETRY_SECONDS)
+    assert (2, []) == (kafka.policies_asked, caplog.messages)

@@ -12,7 +12,7 @@ import logging
 from typing import Protocol
 
 from tailrace.errors import KafkaTrouble
-from tailrace.kafka import BrokerError, NotAuthorized
+from tailrace.kafka import BrokerError, NotAuthorized, UnknownTopic
 from tailrace.position import NO_TOPIC
 from tailrace.tail import Tail
 
@@ -89,7 +89,8 @@ class Continuity:
 
     def _take(self, topic: str, policy: str | KafkaTrouble) -> None:
         if isinstance(policy, KafkaTrouble):
-            if topic not in self._complained:
+            going = isinstance(policy, UnknownTopic)  # the next identity says so
+            if topic not in self._complained and not going:
                 self._complained.add(topic)
                 logger.warning("cannot see whether topic %s is compacted, and say that it is not: %s", topic, policy)
             return
