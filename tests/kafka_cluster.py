@@ -77,10 +77,10 @@ and retention look soon for something to do."""
 
 
 class KafkaCluster:
-    """One broker, its ports and its log; `start` before use, `close` at the end."""
+    """One broker, its ports and its log; `start` before use, `close` at the end. ``own`` says that it is ours anyhow."""
 
-    def __init__(self) -> None:
-        self._foreign = os.environ.get("TEST_KAFKA_BOOTSTRAP")
+    def __init__(self, *, own: bool = False) -> None:
+        self._foreign = None if own else os.environ.get("TEST_KAFKA_BOOTSTRAP")
         self._folder = Path(tempfile.mkdtemp(prefix="tailrace-kafka-"))
         *self._ports, self._other_port = free_ports(5)
         self._process: subprocess.Popen[bytes] | None = None

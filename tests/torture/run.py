@@ -238,8 +238,8 @@ def everywhere(kafka: KafkaCluster | KafkaNodes) -> str:
 
 @contextlib.contextmanager
 def one_broker() -> Iterator[KafkaCluster]:
-    """Run a Kafka of one broker."""
-    with contextlib.closing(KafkaCluster()) as kafka:
+    """Run a Kafka of one broker, which may be broken."""
+    with contextlib.closing(KafkaCluster(own=True)) as kafka:
         kafka.start()
         yield kafka
 
