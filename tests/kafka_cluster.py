@@ -77,7 +77,7 @@ and retention look soon for something to do."""
 
 
 class KafkaCluster:
-    """One broker, its ports and its log; `start` before use, `close` at the end. ``own`` says that it is ours anyhow."""
+    """One broker, its ports and its log; `start` before use, `close` at the end. ``own``: it is ours in any case."""
 
     def __init__(self, *, own: bool = False) -> None:
         self._foreign = None if own else os.environ.get("TEST_KAFKA_BOOTSTRAP")
