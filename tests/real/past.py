@@ -20,6 +20,8 @@ from real.transports import TRANSPORTS, sse, websocket
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
+    from confluent_kafka import Producer
+
     from real.transports import Item, Transport
 
 MEMORY = 2**20
@@ -117,13 +119,13 @@ async def those_back(
         ]
 
 
-async def push_out(kafka: KafkaCluster, service: ServiceProcess, topic: str, partition: int = 0) -> None:
+async def push_out(producer: Producer, service: ServiceProcess, topic: str, partition: int = 0) -> None:
     """Have the service read so much of another session that it remembers nothing of what came before."""
     others = fresh("others")
     async with Client([service], [sse], ask(service, others)) as witness:
         values = [b"x" * OTHER_BYTES] * OTHERS
         await asyncio.to_thread(
-            produce, kafka.producer(), topic, partition, values, key=others, headers=[("to", others.encode())]
+            produce, producer, topic, partition, values, key=others, headers=[("to", others.encode())]
         )
         await witness.until_events(OTHERS)
 

@@ -15,6 +15,7 @@ from confluent_kafka import Producer
 from kafka_cluster import KafkaCluster
 from kafka_nodes import KafkaNodes
 from real.clients import Client
+from real.past import MEMORY, push_out, those_back
 from real.producing import Numbers, ask, fresh, heard, until_all
 from real.service import ServiceProcess, unready
 from real.transports import TRANSPORTS
@@ -154,6 +155,10 @@ class Counting:
         self._session = session
         self._numbers = itertools.count()
 
+    @property
+    def producer(self) -> Producer:
+        return self._producer
+
     async def say(self, partition: int, count: int = 1) -> list[int]:
         """Say the next numbers; gives them once the brokers have them."""
         said = list(itertools.islice(self._numbers, count))
@@ -276,3 +281,26 @@ async def test_a_broker_of_several_down(brokers: EmbeddedBroker, session: str) -
             await until_status(service, "ready")
     assert [meanwhile + after] * 4 == [[int(event.data) for event in client.events] for client in clients]
     assert undisturbed(clients)
+
+
+async def test_a_replay_of_a_broker_that_is_down(brokers: EmbeddedBroker, session: str) -> None:
+    """What is lacked of its partition waits; what is lacked of another's comes meanwhile, and each in order."""
+    counting = Counting(brokers.bootstrap, session)
+    with ServiceProcess(brokers.bootstrap, "rivers", tail_max_bytes=MEMORY) as service:
+        async with Client([service], [TRANSPORTS["websocket"]], ask(service, session)) as client:
+            await counting.say(0), await counting.say(1)
+            await client.until_events(2)
+        missed = {partition: await counting.say(partition, 10) for partition in (0, 1)}
+        await push_out(counting.producer, service, "rivers", 0)
+        await push_out(counting.producer, service, "rivers", 1)
+        brokers.down(1)
+        await until_status(service, "degraded")
+        async with those_back(service, session, client.last_id) as back:
+            for each in back:
+                await each.until_events(10)
+            assert [missed[1]] * 4 == [[int(event.data) for event in each.events] for each in back]
+            brokers.up(1)
+            for each in back:
+                await until_told(each, "live")
+    assert [missed[1] + missed[0]] * 4 == [[int(event.data) for event in each.events] for each in back]
+    assert undisturbed(back)

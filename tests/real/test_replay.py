@@ -52,7 +52,7 @@ async def test_away_longer_than_memory(kafka: KafkaCluster, topic: str, session:
     with service_of(kafka, topic, other) as service:
         left_with = await id_before(service, past, session)
         await asyncio.to_thread(past.say, MEANWHILE)
-        await push_out(kafka, service, topic)
+        await push_out(kafka.producer(), service, topic)
         async with those_back(service, session, left_with) as clients:
             async with past.going_on():
                 for part in range(1, 6):
@@ -72,7 +72,7 @@ async def test_every_id_of_a_replay(kafka: KafkaCluster, topic: str, session: st
     past = Past(kafka, session, {topic: PARTITIONS})
     with service_of(kafka, topic) as service:
         past.say(10)
-        await push_out(kafka, service, topic)
+        await push_out(kafka.producer(), service, topic)
         past.say(2)
         async with Client([service], [sse], ask(service, session, **{"from": "earliest"})) as first:
             await until_live(first)
@@ -93,7 +93,7 @@ async def test_replicas_behind_one_address(kafka: KafkaCluster, topic: str, sess
     transports = list(TRANSPORTS.values())
     with service_of(kafka, topic) as one:
         past.say(MEANWHILE)
-        await push_out(kafka, one, topic)
+        await push_out(kafka.producer(), one, topic)
         past.say(MEANWHILE)
         with service_of(kafka, topic, tail_max_bytes=64 * MEMORY) as two:
             hoppers = [
@@ -119,7 +119,7 @@ async def test_who_is_live_meanwhile(kafka: KafkaCluster, topic: str, session: s
     with service_of(kafka, topic) as service:
         left_with = await id_before(service, past, session)
         await asyncio.to_thread(past.say, MEANWHILE, size=20_000)
-        await push_out(kafka, service, topic)
+        await push_out(kafka.producer(), service, topic)
         async with (
             Client([service], [sse], ask(service, session)) as live,
             past.going_on(),
@@ -143,7 +143,7 @@ async def test_partitions_added_meanwhile(kafka: KafkaCluster, topic: str, sessi
         kafka.create_partitions(topic, 6)
         past.grow(topic, 6)
         await asyncio.to_thread(past.say, MEANWHILE)
-        await push_out(kafka, service, topic, 3)
+        await push_out(kafka.producer(), service, topic, 3)
         async with those_back(service, session, left_with) as clients:
             for client in clients:
                 await until_live(client)

@@ -38,7 +38,7 @@ async def test_a_broker_killed(mortal: KafkaCluster, topic: str, session: str) -
     with service_of(mortal, topic) as service:
         left_with = await id_before(service, past, session)
         await asyncio.to_thread(past.say, MEANWHILE, size=LARGE)
-        await push_out(mortal, service, topic)
+        await push_out(mortal.producer(), service, topic)
         async with those_back(service, session, left_with) as clients:
             await clients[0].until_events(AMID)
             await asyncio.to_thread(mortal.kill)
@@ -60,7 +60,7 @@ async def test_a_broker_frozen(mortal: KafkaCluster, topic: str, session: str) -
     with service_of(mortal, topic) as service:
         left_with = await id_before(service, past, session)
         await asyncio.to_thread(past.say, MEANWHILE, size=LARGE)
-        await push_out(mortal, service, topic)
+        await push_out(mortal.producer(), service, topic)
         async with those_back(service, session, left_with) as clients:
             await clients[0].until_events(AMID)
             mortal.freeze()
@@ -82,7 +82,7 @@ async def test_the_service_killed(mortal: KafkaCluster, topic: str, session: str
     with service_of(mortal, topic) as service:
         left_with = await id_before(service, past, session)
         await asyncio.to_thread(past.say, MEANWHILE, size=LARGE)
-        await push_out(mortal, service, topic)
+        await push_out(mortal.producer(), service, topic)
         async with those_back(service, session, left_with) as clients, past.going_on():
             for part in range(1, 3):
                 await clients[0].until_events(part * AMID)

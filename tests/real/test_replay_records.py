@@ -58,7 +58,7 @@ async def test_every_compression(kafka: KafkaCluster, topic: str, session: str) 
         for codec in CODECS:
             producer = kafka.producer(compression_type=codec, linger_ms=50)
             produce(producer, topic, 0, [b"%s %d" % (codec.encode(), number) for number in range(20)], key=session)
-        await push_out(kafka, service, topic, 1)
+        await push_out(kafka.producer(), service, topic, 1)
         async with Client([service], [sse], ask(service, session, **EARLIEST)) as client:
             await until_live(client)
         async with those_back(service, session, client.events[50].id) as late:
@@ -75,7 +75,7 @@ async def test_transactions(kafka: KafkaCluster, topic: str, session: str) -> No
         for number in range(12):
             transactions.begin(f"one of {number}", f"two of {number}")
             (transactions.abort if number % 3 else transactions.commit)()
-        await push_out(kafka, service, topic, 1)
+        await push_out(kafka.producer(), service, topic, 1)
         async with Client([service], [sse], ask(service, session, **EARLIEST)) as client:
             await until_live(client)
         async with those_back(service, session, client.events[0].id) as late:
@@ -94,7 +94,7 @@ async def test_records_as_large_as_they_may_be(kafka: KafkaCluster, session: str
     with service_of(kafka, topic, tail_max_bytes=3 * MEMORY, max_event_bytes=large) as service:
         produce(producer, topic, 0, values, key=session)
         for _ in range(2):
-            await push_out(kafka, service, topic)
+            await push_out(kafka.producer(), service, topic)
         async with Client([service], [websocket], ask(service, session, **EARLIEST)) as client:
             await until_live(client)
         async with those_back(service, session, client.events[0].id) as late:
@@ -115,7 +115,7 @@ async def test_what_cannot_be_delivered(kafka: KafkaCluster, topic: str, session
         produce(kafka.producer(), topic, 0, [b"one", b"\xff", None, b"two"], key=session)
         produce(kafka.producer(), topic, 0, [b"nobody's"])
         produce(kafka.producer(), topic, 0, [b"three", None], key=session)
-        await push_out(kafka, service, topic, 1)
+        await push_out(kafka.producer(), service, topic, 1)
         async with Client([service], [sse], ask(service, session, **EARLIEST)) as client:
             await until_ended(client)
         async with those_back(service, session, client.events[0].id) as late:
@@ -133,7 +133,7 @@ async def test_a_compacted_topic(kafka: KafkaCluster, session: str) -> None:
     kafka.create_topic(other)
     left = await asyncio.to_thread(compacted, kafka, topic, session)
     with service_of(kafka, topic, other, session_from="header:to") as service:
-        await push_out(kafka, service, other)
+        await push_out(kafka.producer(), service, other)
         async with Client([service], [sse], ask(service, session, **EARLIEST)) as client:
             await until_live(client)
         async with those_back(service, session, client.events[0].id) as late:
@@ -160,7 +160,7 @@ async def test_within_narrow_bounds(kafka: KafkaCluster, topic: str, session: st
     with service_of(kafka, topic, **bound) as service:
         left_with = await id_before(service, past, session)
         await asyncio.to_thread(past.say, MEANWHILE, size=5000)
-        await push_out(kafka, service, topic)
+        await push_out(kafka.producer(), service, topic)
         async with those_back(service, session, left_with) as clients:
             for client in clients:
                 await until_live(client)
@@ -174,7 +174,7 @@ async def test_more_readers_than_may_wait(kafka: KafkaCluster, topic: str, sessi
     with service_of(kafka, topic, replay_max_readers=2) as service:
         left_with = await id_before(service, past, session)
         await asyncio.to_thread(past.say, MEANWHILE)
-        await push_out(kafka, service, topic)
+        await push_out(kafka.producer(), service, topic)
         kafka.freeze()
         try:
             async with (

@@ -95,7 +95,7 @@ async def test_records_deleted(
     has said that it does not resume, with the id of before, so that whoever is cut off there is told again."""
     left_with = await id_before(service, past, session)
     await asyncio.to_thread(past.say, MEANWHILE)
-    await push_out(kafka, service, topic)
+    await push_out(kafka.producer(), service, topic)
     kafka.delete_records(topic, 0, before=30)
     await asyncio.to_thread(past.say)  # what comes tells the service where the log starts
     async with Client([service], [sse], ask(service, session)) as witness:
@@ -119,7 +119,7 @@ async def test_records_deleted_under_a_pass(
 ) -> None:
     """Where the log's start overtakes a replay that is under way, the reset stands where the hole is."""
     await asyncio.to_thread(past.say, 5 * MEANWHILE, size=LARGE)
-    await push_out(kafka, service, topic)
+    await push_out(kafka.producer(), service, topic)
     async with Client([service], [websocket], ask(service, session, **{"from": "earliest"})) as client:
         await client.until_events(1)
         service.signal(signal.SIGSTOP)
@@ -175,7 +175,7 @@ async def test_made_again_and_outgrown(
     async with Client([service], [sse], ask(service, session, left_with)) as client:
         await asyncio.to_thread(again.say, MEANWHILE)
         await client.until_events(again.total)
-    await push_out(kafka, service, topic)
+    await push_out(kafka.producer(), service, topic)
     await asyncio.to_thread(again.say, 3)
     async with those_back(service, session, left_with) as clients:
         for each in clients:
@@ -195,7 +195,7 @@ async def test_an_id_of_another_cluster(
             async with Client([other], [sse], ask(other, session)) as client:
                 pass
     await asyncio.to_thread(past.say, MEANWHILE)
-    await push_out(kafka, service, topic)
+    await push_out(kafka.producer(), service, topic)
     await asyncio.to_thread(past.say)
     async with those_back(service, session, client.last_id) as clients:
         await until_all_live(clients)
@@ -214,7 +214,7 @@ async def test_a_topic_added_to_the_settings(kafka: KafkaCluster, past: Past, to
     past.grow(other, 1)
     with service_of(kafka, topic, other) as service:
         await asyncio.to_thread(past.say, MEANWHILE)
-        await push_out(kafka, service, other)
+        await push_out(kafka.producer(), service, other)
         await asyncio.to_thread(past.say)
         async with those_back(service, session, left_with) as clients:
             await until_all_live(clients)
@@ -232,7 +232,7 @@ async def test_beyond_the_log(
     left_with = await id_before(service, past, session)
     beyond = re.sub(rf"\.-?{BEFORE}(?=[.~]|$)", f".{BEFORE + 10_000}", left_with, count=1)
     await asyncio.to_thread(past.say, MEANWHILE)
-    await push_out(kafka, service, topic, 1)
+    await push_out(kafka.producer(), service, topic, 1)
     async with those_back(service, session, beyond) as clients:
         await until_all_live(clients)
         await asyncio.to_thread(past.say)
@@ -251,7 +251,7 @@ async def test_farther_back_than_allowed(kafka: KafkaCluster, topic: str, sessio
     with service_of(kafka, topic, replay_max_records=20) as service:
         left_with = await id_before(service, past, session)
         await asyncio.to_thread(past.say, MEANWHILE)
-        await push_out(kafka, service, topic, PARTITIONS)
+        await push_out(kafka.producer(), service, topic, PARTITIONS)
         async with those_back(service, session, left_with) as clients:
             await until_all_live(clients)
         async with Client([service], [sse], ask(service, session, **{"from": "earliest"})) as earliest:
@@ -269,7 +269,7 @@ async def test_a_batch_that_cannot_be_read(ours: KafkaCluster, topic: str, sessi
     with service_of(ours, topic) as service:
         left_with = await id_before(service, past, session)
         await asyncio.to_thread(past.say, MEANWHILE)
-        await push_out(ours, service, topic)
+        await push_out(ours.producer(), service, topic)
         damage(ours.segment(topic, 0), 30)
         async with those_back(service, session, left_with) as clients:
             await until_all_live(clients)

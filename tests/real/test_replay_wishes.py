@@ -56,7 +56,7 @@ def told(kafka: KafkaCluster) -> Iterator[Told]:
 
 async def remembered(kafka: KafkaCluster, service: ServiceProcess, topic: str, session: str) -> dict[str, str]:
     """Have the service forget all but ``four``; give the ids of all words, by their names in `WISHES`."""
-    await push_out(kafka, service, topic, 1)
+    await push_out(kafka.producer(), service, topic, 1)
     produce(kafka.producer(), topic, 0, [b"four"], key=session)
     async with Client([service], [sse], ask(service, session, **{"from": "earliest"})) as client:
         await client.until_events(len(LOST) + 1)
