@@ -48,7 +48,7 @@ class ServiceProcess:
     def __init__(self, bootstrap: str, topics: str, *, tls: bool = False, **settings: object) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="tailrace-service-"))
         self._process: subprocess.Popen[bytes] | None = None
-        public, admin = neighbours()
+        public, admin, self._reserved = neighbours()
         self.host_port = f"127.0.0.1:{public}"
         self.admin_url = f"http://127.0.0.1:{admin}"
         self.certificate: Certificate | None = make_certificate(self._folder) if tls else None
@@ -141,6 +141,7 @@ class ServiceProcess:
     def close(self) -> None:
         """Leave nothing behind."""
         self.kill()
+        self._reserved.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -199,15 +200,20 @@ class ServiceProcess:
         return self._folder / "stderr.log"
 
 
-def neighbours() -> tuple[int, int]:
-    """Give two free ports side by side, as ``tailrace dev`` takes them.
+def neighbours() -> tuple[int, int, socket.socket]:
+    """Give two free ports side by side, as ``tailrace dev`` takes them; nobody else gets them before the socket closes.
 
-    They lie below those that Linux gives to outgoing connections, so none takes them while the service restarts.
+    They lie below those that Linux gives to outgoing connections, so none takes them while the service restarts; the
+    socket has an abstract name (unix(7)) that says so to other tests.
     """
     while True:
-        port = random.randrange(20_000, 32_000)
-        if is_free(port) and is_free(port + 1):
-            return port, port + 1
+        port = random.randrange(20_000, 32_000, 2)
+        reserved = socket.socket(socket.AF_UNIX)
+        with contextlib.suppress(OSError):
+            reserved.bind(f"\0tailrace-test-ports-{port}")
+            if is_free(port) and is_free(port + 1):
+                return port, port + 1, reserved
+        reserved.close()
 
 
 def is_free(port: int) -> bool:
