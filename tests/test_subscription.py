@@ -53,13 +53,14 @@ class House:
         self.wheel = Wheel()
         self.tracing = RecordedTracing()
         self.replays = FakeReplays()
+        self.ahead = 0.0  # of the clock
         self.hub = Subscriptions(
             self.tail,
             self.wheel,
             terms,
             lambda: list(waiting),
             replays=self.replays,
-            clock=lambda: 1000.0 + self.wheel.now,
+            clock=lambda: 1000.0 + self.wheel.now + self.ahead,
             tracing=self.tracing,
         )
 
@@ -395,7 +396,7 @@ async def test_a_stream_ends_within_a_day_and_its_refresh_notice_says_when() -> 
     house = House()
     _, wire = house.opened(lives=10 * MAX_STREAM_SECONDS)
     assert MAX_STREAM_SECONDS == fields(wire, "ready")["expires_in_seconds"]
-    house.turn(MAX_STREAM_SECONDS - int(REFRESH_NOTICE_SECONDS))
+    house.turn(MAX_STREAM_SECONDS - REFRESH_NOTICE_SECONDS)
     assert {"expires_in_seconds": 30} == fields(wire, "refresh")
 
 
@@ -407,6 +408,30 @@ async def test_a_client_is_told_in_time_to_fetch_another_token() -> None:
     assert "refresh" not in names(wire)
     house.turn(1)
     assert {"expires_in_seconds": 30} == fields(wire, "refresh")
+
+
+@pytest.mark.parametrize("ahead", [3600.0, -3600.0])
+async def test_a_stream_ends_when_it_was_told_whatever_the_clock_does(ahead: float) -> None:
+    """A clock that is set ahead or back by an hour changes nothing for those who are connected."""
+    house = House()
+    _, wire = house.opened(lives=100)
+    house.ahead = ahead
+    house.turn(70)
+    assert {"expires_in_seconds": 30} == fields(wire, "refresh")
+    house.turn(29)
+    assert "disconnect" not in names(wire)
+    house.turn(1)
+    assert "token expired" == fields(wire, "disconnect")["reason"]
+
+
+async def test_a_token_that_ends_while_its_request_is_answered() -> None:
+    """Also by a clock that is set ahead just then: the stream ends at once, and no time before now is told."""
+    house = House()
+    subscription, wire = house.admit(lives=100), ListWire()
+    house.ahead = 3600.0
+    subscription.open(wire)
+    house.turn(1)
+    assert (0, "token expired") == (fields(wire, "ready")["expires_in_seconds"], fields(wire, "disconnect")["reason"])
 
 
 async def test_a_token_that_lives_for_a_minute_needs_no_notice() -> None:

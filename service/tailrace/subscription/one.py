@@ -32,7 +32,7 @@ from tailrace.wire import Wire
 
 logger = logging.getLogger(__name__)
 
-REFRESH_NOTICE_SECONDS = 30.0
+REFRESH_NOTICE_SECONDS = 30
 """How long before its token runs out a client is told: time to fetch another, not so much that it forgets."""
 
 Clock = Callable[[], float]
@@ -132,11 +132,11 @@ class Subscription:
         self._log_admission()
         self.reader.attach(wire, self._format, asyncio.get_running_loop().call_soon)
         now = self._hub.clock()
-        expires_in = self.principal.stream_ends_at(now) - now
+        expires_in = max(0.0, self.principal.stream_ends_at(now) - now)  # from here on the wall clock may jump
         self.reader.write(control.opening(self._format) + self._ready(expires_in))
         self._arm("expiry", expires_in, lambda: self.end(TokenExpired()))
         if expires_in > 2 * REFRESH_NOTICE_SECONDS:
-            self._arm("refresh", expires_in - REFRESH_NOTICE_SECONDS, lambda: self._say_refresh(now + expires_in))
+            self._arm("refresh", expires_in - REFRESH_NOTICE_SECONDS, self._say_refresh)
         self._arm("quiet", self._hub.terms.heartbeat_seconds, self._look_after)
         self.reader.flush()
 
@@ -264,10 +264,10 @@ class Subscription:
         self._hub.seldom.log(logging.INFO, "too_slow", "cut a client that took nothing for %g seconds", seconds)
         self._cut()
 
-    def _say_refresh(self, ends_at: float) -> None:
+    def _say_refresh(self) -> None:
         assert self._wire is not None  # noqa: S101  armed by `open`
-        seconds = round(ends_at - self._hub.clock())  # straight to the wire: without an id, the last one gets older
-        self._wire.write(control.write(self._format, control.REFRESH, expires_in_seconds=seconds))
+        notice = control.write(self._format, control.REFRESH, expires_in_seconds=REFRESH_NOTICE_SECONDS)
+        self._wire.write(notice)  # straight to the wire: without an id, the last one gets older
 
     def _cut(self) -> None:
         """Give up on the client; it resumes from its last id when it comes back."""
