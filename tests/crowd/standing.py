@@ -144,7 +144,8 @@ class Standing:
         for passed in self._passed_over(before, id_):
             forgotten = self._history.forgetful and passed.log[0] not in known
             if not forgotten and self._history.gap_over(passed, at) is None:
-                raise Faulty(Wrong.WRONG_RESET, f"a reset ({reason}) passes over {passed}, which is still there")
+                over = f"a reset ({reason}) passes over {passed}, which is still there"
+                raise Faulty(Wrong.WRONG_RESET, over, passed)
         for log, offset in before.items():
             goes_back = id_.next_offset(log) < offset and log[0] in id_.epochs
             if goes_back and not self._history.cut_below(log, offset, eras.get(log, 0), at):
