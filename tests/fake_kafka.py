@@ -55,6 +55,8 @@ class FakeKafka:
         self.fetches: list[dict[Place, int]] = []
         self.at_once = 1 << 30
         """Most records that one fetch brings of a partition."""
+        self.on_identity: Callable[[], object] = lambda: None
+        """What happens before it is said who the cluster is."""
         self.on_fetch: Callable[[], object] = lambda: None
         """What happens before each fetch is answered."""
         self.waits: list[tuple[int, int]] = []
@@ -100,6 +102,7 @@ class FakeKafka:
     async def identity(self) -> Identity:
         await asyncio.sleep(0)
         self.identities += 1
+        self.on_identity()
         if self.cluster_trouble is not None:
             raise self.cluster_trouble
         return Identity("cluster", (1, 2), {name: self._topic(name) for name in self.ids})

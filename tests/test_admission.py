@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
 from asgi import Front, bearer, scope, token
-from builders import FakeRecord, append, make_tail
+from builders import Block, FakeRecord, ListWire, append, make_tail
 from changes import settled
 from tailrace.admission import MAX_QUESTIONS
 from tailrace.errors import (
@@ -174,6 +175,41 @@ async def test_questions_for_a_time_are_bounded() -> None:
     answered.set()
     await asyncio.gather(*asking)
     assert (await front.admission.admit(given)).reader.position.offsets == ((0,),)
+
+
+@pytest.mark.parametrize("noticed", ["on_question", "on_refresh"])
+async def test_an_end_of_a_topic_that_was_made_again_is_no_end(noticed: str) -> None:
+    """Noticed while Kafka is asked, or only then: the id is of a topic that is no more, and that is what is told."""
+    front = Front()
+    front.asking.log_ends = [[5]]
+    setattr(front if noticed == "on_refresh" else front.asking, noticed, lambda: front.tail.learn(0, "00000002", 1))
+    subscription = await front.admission.admit(scope(query="last_event_id=v1.9f3a2c1d.6", headers=bearer()))
+    wire = ListWire()
+    subscription.open(wire)
+    assert ["epoch"] == [json.loads(block.data)["reason"] for block in Block.all(wire.text) if "reset" in block.event]
+    assert ((0,),) == subscription.reader.position.offsets
+
+
+async def test_an_id_beyond_the_log_waits_where_kafka_does_not_say_who_it_is() -> None:
+    """It is looked at again later."""
+    front = Front()
+    front.asking.log_ends, front.kafka_answers = [[5]], False
+    subscription = await front.admission.admit(scope(query="last_event_id=v1.9f3a2c1d.6", headers=bearer()))
+    assert ((6,),) == subscription.reader.position.offsets
+
+
+async def test_a_time_of_a_topic_that_is_made_again_is_asked_for_again() -> None:
+    """What was said is said of another topic."""
+    front = Front()
+    front.asking.offsets = [[3]]
+
+    def made_again() -> None:
+        front.tail.learn(0, "00000002", 1)
+        front.asking.offsets = [[1]]
+
+    front.asking.on_question = made_again
+    subscription = await front.admission.admit(scope(query="since=7", headers=bearer()))
+    assert (2, ((1,),)) == (front.asking.asked.count("7"), subscription.reader.position.offsets)
 
 
 async def test_nobody_waits_for_kafka_in_a_drain() -> None:

@@ -77,11 +77,24 @@ async def test_leader_that_hangs_is_waited_for_no_longer_than_a_second() -> None
 
 
 async def test_since_is_the_first_offset_that_is_not_older() -> None:
-    """Where there is none yet, it is where this replica is now."""
+    """Where there is none yet, it is where this replica is."""
     kafka = cluster(9, 9)
     kafka.logs["t", 1].by_time = 3
     assert await (await asking(kafka)).since(1700) == [[4, 3]]
     assert kafka.whens == [1700, 1700]
+
+
+async def test_what_comes_while_kafka_is_asked_for_a_time_is_not_older() -> None:
+    """Though this replica has read it before the last leader has answered that there was none."""
+    kafka = cluster(9)
+    one = await asking(kafka)
+
+    async def meanwhile() -> None:
+        one._tail.advance(0, 0, 6)
+        await asyncio.sleep(0)
+
+    kafka.pause_offsets = meanwhile
+    assert await one.since(1700) == [[4]]
 
 
 async def test_since_needs_every_leader() -> None:

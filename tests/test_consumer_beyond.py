@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -14,7 +14,8 @@ from leaping import leaping
 from tailrace.consumer import Asking, Intake
 from tailrace.consumer.beyond import LOOK_SECONDS, READERS_AT_ONCE, Beyond
 from tailrace.consumer.topology import Topology
-from tailrace.kafka import HIGH_WATERMARK
+from tailrace.errors import KafkaTrouble
+from tailrace.kafka import HIGH_WATERMARK, BrokerUnavailable
 from tailrace.tail import Tail
 
 PLACE = ("t", 0)
@@ -30,7 +31,15 @@ async def looking(kafka: FakeKafka) -> AsyncIterator[Tail]:
         topology = Topology(tail)
         topology.take_up(await kafka.identity())
         tail.begin(0, 0, NEXT)
-        beyond = Beyond(Asking(kafka, tail, topology), tail, topology, Intake(tail, DECODER, lambda: 0.0))
+        intake = Intake(tail, DECODER, lambda: 0.0)
+
+        async def refreshed() -> bool:
+            with suppress(KafkaTrouble):
+                await kafka.identity()
+                return True
+            return False
+
+        beyond = Beyond(Asking(kafka, tail, topology), tail, topology, intake, refreshed)
         task = asyncio.create_task(beyond.run())
         try:
             yield tail
@@ -90,8 +99,9 @@ async def test_nobody_is_asked_while_nobody_waits() -> None:
     [
         lambda kafka: kafka.down.add(1),
         lambda kafka: kafka.logs.clear(),
+        lambda kafka: setattr(kafka, "cluster_trouble", BrokerUnavailable("kafka:9092", "nobody listens")),
     ],
-    ids=["the broker is away", "the broker does not say"],
+    ids=["the broker is away", "the broker does not say", "nobody says who it is"],
 )
 async def test_where_the_end_cannot_be_had_the_reader_waits(spoil: Callable[[FakeKafka], None]) -> None:
     """It is looked at again, and the others meanwhile."""
@@ -102,16 +112,18 @@ async def test_where_the_end_cannot_be_had_the_reader_waits(spoil: Callable[[Fak
         await asyncio.sleep(3 * LOOK_SECONDS)
         assert [] == told(wire)
         kafka.down.clear()
+        kafka.cluster_trouble = None
         kafka.logs = logs
         await asyncio.sleep(1.1 * LOOK_SECONDS)
         assert ["tailrace.reset", "tailrace.live"] == told(wire)
 
 
-async def test_the_end_of_a_topic_that_was_left_means_nothing() -> None:
-    """It was made again while its leader was asked."""
+@pytest.mark.parametrize("noticed", ["on_offsets", "on_identity"])
+async def test_the_end_of_a_topic_that_was_left_means_nothing(noticed: str) -> None:
+    """It was made again while its leader was asked, or before, and nobody here knew."""
     async with looking(kafka := log_that_ends_at(NEXT)) as tail:
         wire = resumed(tail, NEXT + 1)
-        kafka.on_offsets = lambda: tail.learn(0, "00000002", 1)
+        setattr(kafka, noticed, lambda: tail.learn(0, "00000002", 1))
         await asyncio.sleep(1.1 * LOOK_SECONDS)
         assert "truncated" not in wire.text
 

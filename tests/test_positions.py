@@ -146,6 +146,7 @@ class Client:
         self.last = block.id
         if block.event == "tailrace.reset":
             for partition, entry in enumerate(entries):
+                assert [o for o in self.lost(partition, entry) if o >= self.log.start[partition]] == []
                 self.owed_from[partition] = max(self.owed_from.get(partition, 0), entry)
         elif block.event == "":
             assert position.mark is not None

@@ -115,12 +115,27 @@ class Admission:
             self._patience.discard(patience)
 
     async def _start_by_kafka(self, wish: Wish) -> Start:
-        """Decide where the reader begins, having asked Kafka what only Kafka can tell."""
+        """Decide where the reader begins, having asked Kafka what only Kafka can tell.
+
+        What it says of a topic that is made again meanwhile is said of another topic: then all is asked again.
+        """
         tail = self._subscriptions.tail
         if is_strange(wish, tail) and not await self._refreshed():
             raise ComeBack("the id names a topic that Kafka has to be asked about, and Kafka does not answer")
-        start = start_of(wish, tail, await self._since(wish))
-        return within(start, tail, await self._asking.ends()) if is_ahead(start, tail) else start
+        while True:
+            epochs = tail.epochs
+            start = start_of(wish, tail, await self._since(wish))
+            start = await self._within(start) if is_ahead(start, tail) else start
+            if tail.epochs == epochs:
+                return start
+
+    async def _within(self, start: Start) -> Start:
+        """Cut a start back where it lies beyond the log, if the log is the one that it is of."""
+        tail = self._subscriptions.tail
+        ends = await self._asking.ends()
+        if within(start, tail, ends) is start or not await self._refreshed():
+            return start  # who is left to wait is looked at again: `consumer.beyond`
+        return within(start, tail, ends)
 
     async def _since(self, wish: Wish) -> Offsets | None:
         if wish.id is not None or wish.unreadable or wish.since_ms is None:

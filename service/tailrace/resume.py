@@ -141,14 +141,15 @@ def is_ahead(start: Start, tail: Tail) -> bool:
 def within(start: Start, tail: Tail, ends: Offsets) -> Start:
     """Cut a start back where it lies beyond the log's ``ends``, which are fresh high watermarks: there it was cut off.
 
-    Where nothing is known of an end, there are fewer entries.
+    Where nothing is known of an end, there are fewer entries. Gives the same start where it is within.
     """
     taken = [list(offsets) for offsets in start.taken or ()]
+    resets: tuple[str, ...] = ()
     for topic, partition, entry in _entries_of(start):
         if partition < len(ends[topic]) and entry > ends[topic][partition]:
             taken[topic][partition] = min(tail.next_offset(topic, partition), ends[topic][partition])
-            start = replace(start, resets=(*start.resets, "truncated"))
-    return replace(start, taken=tuple(map(tuple, taken))) if start.taken is not None else start
+            resets += ("truncated",)
+    return replace(start, taken=tuple(map(tuple, taken)), resets=start.resets + resets) if resets else start
 
 
 def _entries_of(start: Start) -> Iterator[tuple[int, int, int]]:

@@ -52,13 +52,15 @@ class Asking:
     async def since(self, when_ms: int) -> list[list[int]]:
         """Give the offsets of the first records that are not older than ``when_ms``, by topic and partition.
 
-        Where there is none, that is where this replica is now. Raises `KafkaTrouble` when a leader does not tell.
+        Where there is none, that is where this replica was before it asked: what comes meanwhile is one. Raises
+        `KafkaTrouble` when a leader does not tell.
         """
+        here = {place: self._here(place) for place in self._everywhere()}
         found: dict[Place, int] = {}
-        for place, offset in (await self._ask(when_ms, self._everywhere(), tolerant=False)).items():
+        for place, offset in (await self._ask(when_ms, list(here), tolerant=False)).items():
             if isinstance(offset, KafkaTrouble):
                 raise offset
-            found[place] = self._here(place) if offset is None else offset
+            found[place] = here[place] if offset is None else offset
         rows = self._by_topic(found)
         for number, (name, row) in enumerate(zip(self._tail.topics, rows, strict=True)):
             if len(row) < self._tail.partitions(number):

@@ -8,7 +8,7 @@ somebody looks are held against a fresh high watermark. Lives as long as the ser
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from tailrace.consumer.asking import Asking
 from tailrace.consumer.intake import Intake
@@ -26,10 +26,19 @@ Place = tuple[str, int]
 
 
 class Beyond:
-    """Looks for such readers, and sends them back to where this replica is."""
+    """Looks for such readers, and sends them back to where this replica is. ``refreshed`` asks Kafka who it is; False
+    when it does not answer."""
 
-    def __init__(self, asking: Asking, tail: Tail, topology: Topology, intake: Intake) -> None:
+    def __init__(
+        self,
+        asking: Asking,
+        tail: Tail,
+        topology: Topology,
+        intake: Intake,
+        refreshed: Callable[[], Awaitable[bool]],
+    ) -> None:
         self._asking = asking
+        self._refreshed = refreshed
         self._tail = tail
         self._topology = topology
         self._intake = intake
@@ -49,6 +58,10 @@ class Beyond:
         Who left meanwhile takes no notice, and who reads a topic that was made again is ahead no more.
         """
         ends = await self._asking.known(HIGH_WATERMARK, ahead)
+        if not any(entry > ends[place] for reader in readers for place, entry in self._ahead(reader, ends).items()):
+            return
+        if not await self._refreshed():  # of a topic that was made again, the ends are another topic's
+            return
         async with self._intake.turn():
             for reader in readers:
                 for place, entry in self._ahead(reader, ends).items():

@@ -76,7 +76,7 @@ class Consumer:
         self._readers: dict[int, asyncio.Task[None]] = {}
         self._continuity = Continuity(kafka, tail)
         self.asking = Asking(kafka, tail, self._topology)
-        self._beyond = Beyond(self.asking, tail, self._topology, self.intake)
+        self._beyond = Beyond(self.asking, tail, self._topology, self.intake, self.refreshed)
         self._corrupt: dict[tuple[str, int], tuple[int, int]] = {}
         """By partition, the offset of the batch that cannot be read, and how often it could not."""
         self._astray: set[tuple[str, int]] = set()

@@ -134,6 +134,7 @@ class Scanner:
         start = (await self._kafka.offsets(node, [one.named], EARLIEST)).get(one.named)
         if not isinstance(start, int) or start <= one.at:
             raise trouble  # it was cut off, which live reading finds, too
+        await self._leader(one)  # or it is the start of a topic that was made again
         if one.epoch == self._tail.epochs[one.topic]:
             self._tail.note_start(*one.place, start)
             await self.serve(one.skip(start, "retention"))
