@@ -145,6 +145,18 @@ def test_what_one_was_given_everyone_must_have() -> None:
     assert [other] == list(scene.judge.behind())
 
 
+def test_a_skip_and_an_end_that_nobody_knows_of() -> None:
+    """They may be what was never acknowledged, which they do not name; whoever comes later must be told of the skip."""
+    scene = Scene()
+    other = scene.judge.follow("bob", "s")
+    scene.welcome(an_id(0))
+    scene.welcome(an_id(0), ledger=other)
+    scene.history.doubtful("s", scene.history.sending("s"))
+    scene.control(SKIPPED, an_id(1, mark=0), reason="illegal_type", topic="t", partition=0, offset=0)
+    scene.control(END, an_id(2, ended=True))
+    assert ([], [other]) == (scene.wrong, list(scene.judge.behind()))
+
+
 def test_what_cannot_be_delivered(scene: Scene) -> None:
     """A record that must be skipped is one of its log like any other."""
     scene.said(16, kind=Kind.SKIPPED)

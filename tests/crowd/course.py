@@ -19,6 +19,7 @@ from crowd.turns import DISCONNECT, END, LIVE, READY, RESET, SKIPPED, Turns
 
 OPEN = frozenset({101, 200})
 SESSION_IS_OVER = 204
+NO_NUMBER = -1
 
 
 class Course:
@@ -149,7 +150,7 @@ class Course:
     def _end(self, id_: Id, at: float) -> None:
         self.standing.claim(id_, at)
         self._ended = True
-        if not (id_.ended and self.standing.at_the_end):
+        if not (id_.ended and (self.standing.at_the_end or self._said.doubtful)):
             raise Faulty(Wrong.INVENTED, "it was told the end of a session that goes on")
 
     # An event: what was said, and where its id says.
@@ -172,6 +173,9 @@ class Course:
     def _find(self, item: Item, log: Log, offset: int) -> Record:
         if item.name == SKIPPED:
             record = self._said.logs[log].at(offset)
+            if record is None and self._said.doubtful:  # it does not say which
+                record = Record(log, offset, NO_NUMBER, Kind.SKIPPED, self._history.era(log, EVER))
+                self._said.add(record)
             if record is None or record.kind is not Kind.SKIPPED:
                 raise Faulty(Wrong.INVENTED, f"{record or f'offset {offset}'} came as skipped: {item.data}")
             return record
@@ -199,7 +203,7 @@ class Course:
 
 
 def numbered(data: str) -> tuple[str, int]:
-    """Read session and number from an event's data; -1 where there is no number."""
+    """Read session and number from an event's data; `NO_NUMBER` where there is none."""
     session, _, rest = data.partition(" ")
     number = rest.partition(" ")[0]
-    return session, int(number) if number.isdecimal() else -1
+    return session, int(number) if number.isdecimal() else NO_NUMBER
