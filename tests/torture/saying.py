@@ -8,6 +8,7 @@ for ever. Whoever runs it starts it again, as with any worker.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -35,13 +36,14 @@ async def connected(bootstrap: str, compression: str) -> AIOKafkaProducer:
             linger_ms=2,
             metadata_max_age_ms=REFRESH_MS,
         )
-        try:
-            await producer.start()
-        except (KafkaError, OSError):
-            await producer.stop()
-            await asyncio.sleep(AGAIN_SECONDS)
-        else:
-            return producer
+        with contextlib.suppress(KafkaError, OSError):  # `TimeoutError` is one
+            async with asyncio.timeout(STUCK_SECONDS):
+                await producer.start()
+                return producer
+        with contextlib.suppress(KafkaError, OSError):
+            async with asyncio.timeout(STUCK_SECONDS):
+                await producer.stop()
+        await asyncio.sleep(AGAIN_SECONDS)
 
 
 async def say(producer: AIOKafkaProducer, topic: str, line: bytes) -> None:
