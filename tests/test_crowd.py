@@ -619,6 +619,16 @@ def test_a_reset_that_goes_too_far(scene: Scene, ids: Sequence[int]) -> None:
     assert [Wrong.WRONG_RESET] == scene.wrong
 
 
+def test_a_reset_may_pass_over_an_end(scene: Scene) -> None:
+    """It is told only where nothing comes after it."""
+    retained(scene)
+    scene.said(22, partition=1, kind=Kind.END)
+    scene.event(3, 10, 21, mark=1)
+    scene.event(4, 10, 22, mark=1)
+    scene.control(RESET, an_id(15, 23), reason="retention", requested="")
+    assert [] == scene.wrong
+
+
 def test_two_resets_at_once(scene: Scene) -> None:
     """Each reason is told by itself; all of them have the client's new place."""
     retained(scene)
@@ -745,13 +755,16 @@ def test_a_reset_into_a_new_topic_beyond_memory(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("begin, wrong", [("earliest", 1), ("since=500", 1), ("since=501", 0), ("tail", 0)])
-def test_a_beginning_that_is_too_late(begin: str, wrong: int) -> None:
-    """Whoever asks for all, or for all since a time, begins before it."""
+@pytest.mark.parametrize("left", [False, True])
+def test_a_beginning_that_is_too_late(begin: str, wrong: int, left: bool) -> None:
+    """Whoever asks for all, or for all since a time, begins before it; in a topic that was deleted there is nothing."""
     scene = Scene()
     scene.history.acknowledged((E, 0), 10, "s", scene.history.sending("s"), at_ms=500)
+    if left:
+        scene.history.remade(E)
     scene.ledger.asked(begin)
     scene.ledger.heard(Item(READY, json.dumps({"session": "s", "resumed": False}), an_id(11)))
-    assert [Wrong.LOSS] * wrong == scene.wrong
+    assert ([] if left else [Wrong.LOSS] * wrong) == scene.wrong
 
 
 def test_a_beginning_after_a_gap(scene: Scene) -> None:
