@@ -201,14 +201,14 @@ def test_coming_back_after_the_end() -> None:
 
 
 def test_an_end_that_is_passed_over() -> None:
-    """Where something follows it, an end is passed over; it counts among what was caught up."""
+    """Where something follows it, an end is passed over, and does not count among what was caught up."""
     scene = Scene()
     scene.welcome(an_id(0))
     scene.said(0, kind=Kind.END)
     scene.said(1)
     scene.back()
     scene.event(1, 2)
-    scene.control(LIVE, an_id(2), replayed=2)
+    scene.control(LIVE, an_id(2), replayed=1)
     assert [] == scene.wrong
 
 

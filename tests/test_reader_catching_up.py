@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import EPOCH, append, make_tail
+from builders import EPOCH, FakeRecord, append, make_tail
 from reading import Client, batch, evict_all, records, wake
 from tailrace.position import NO_TOPIC, Position, parse
 from tailrace.reader import MAX_FLUSH_BYTES, CatchingUp, Gap
@@ -37,6 +37,15 @@ def test_it_goes_live_once_and_says_so() -> None:
     batch(tail, *records(2))
     assert (caught_up.event, caught_up.data) == ("tailrace.live", f'{{"id":"v1.{EPOCH}.2","replayed":2}}')
     assert client.wire.written[0] is live.wire.written[0]
+
+
+def test_an_end_that_something_follows_does_not_count() -> None:
+    """What was replayed is what was sent."""
+    tail = make_tail()
+    append(tail, FakeRecord(0), FakeRecord(1, value=None), FakeRecord(2))
+    client = Client(tail, [[0]])
+    client.reader.flush()
+    assert f'{{"id":"v1.{EPOCH}.3","replayed":2}}' == client.heard()[-1].data
 
 
 def test_with_nothing_due_it_is_live_at_once() -> None:

@@ -16,7 +16,7 @@ EVER = float("inf")
 
 
 class Standing:
-    """One client's place in the logs. ``taken`` counts what it was given of them, ends that were passed over too."""
+    """One client's place in the logs. ``taken`` counts what it was given of them."""
 
     def __init__(self, history: History, said: Said) -> None:
         self.begun = False
@@ -124,7 +124,7 @@ class Standing:
             if record.kind is not Kind.END:
                 return record
             self._latest[log] = record.kind
-            self.step(log, record.offset)
+            self.place[log] = record.offset + 1
         return None
 
     def _lost(self, lacking: Record, wrong: Wrong, what: str, at: float) -> Faulty:

@@ -63,7 +63,7 @@ class Reader:
         self.place = self._view.end  # live, the number of the next event to take
         self.closing = False  # set to have `Owner.at_rest` called once everything due has been taken
         self.ended = False  # whether the last event taken was the session's end
-        self.replayed = 0  # events taken while catching up
+        self.replayed = 0  # events given while catching up
         self.sent_at = tail.arrived  # `Tail.arrived` when the client was last sent an id
         self.wrote_at = wheel.now  # the wheel's tick at the last write
 
@@ -171,11 +171,12 @@ class Reader:
                 continue
             events.append(item)
             self.ended = item.kind is END
+            if not self.ended:  # which is told only where nothing follows it
+                self.replayed += 1
             pieces.append(format_.event(item, late.id_of(item)))
             size += len(pieces[-1])
             if size >= max_bytes:
                 break
-        self.replayed += len(events)
         self._more = size >= max_bytes
         if not self._more:
             late.move_to_cut()
