@@ -18,6 +18,7 @@ from tailrace.kafka import (
     OffsetOutOfRange,
     Stretch,
     TopicIdentity,
+    UnknownTopic,
 )
 
 Place = tuple[str, int]
@@ -113,7 +114,14 @@ class FakeKafka:
         return TopicIdentity(name, self.ids[name], leaders if trouble is None else (), trouble)
 
     async def fetch(
-        self, node: int, offsets: Mapping[Place, int], *, max_wait_ms: int, min_bytes: int, max_bytes: int
+        self,
+        node: int,
+        offsets: Mapping[Place, int],
+        ids: Mapping[str, str],
+        *,
+        max_wait_ms: int,
+        min_bytes: int,
+        max_bytes: int,
     ) -> list[Stretch]:
         assert max_bytes > 0
         self.fetches.append(dict(offsets))
@@ -124,7 +132,7 @@ class FakeKafka:
         await asyncio.sleep(0.001)
         self.on_fetch()
         self._check(node)
-        return [self._stretch(place, offset) for place, offset in offsets.items() if place in self.logs]
+        return [self._stretch(place, offset, ids) for place, offset in offsets.items() if place in self.logs]
 
     async def _wait(self, seconds: float) -> None:
         self._grew.clear()
@@ -142,9 +150,11 @@ class FakeKafka:
         if node in self.down:
             raise BrokerUnavailable(f"node {node}", "it is down")
 
-    def _stretch(self, place: Place, offset: int) -> Stretch:
-        log = self.logs[place]
+    def _stretch(self, place: Place, offset: int, ids: Mapping[str, str]) -> Stretch:
+        log, present = self.logs[place], self.ids[place[0]]
         trouble = log.troubles.popleft() if log.troubles else None
+        if ids.get(place[0], present) != present:
+            trouble = UnknownTopic(*place)
         if trouble is None and not log.start <= offset <= log.end:
             trouble = OffsetOutOfRange(*place)
         records = [record for record in log.records if record.offset >= offset] if trouble is None else []

@@ -453,8 +453,10 @@ class OnItsWay(FakeKafka):
         super().__init__(**topics)
         self.way = asyncio.Event()
 
-    async def fetch(self, node: int, offsets: Mapping[Place, int], **bounds: int) -> list[Stretch]:
-        answer = await super().fetch(node, offsets, **bounds)
+    async def fetch(
+        self, node: int, offsets: Mapping[Place, int], ids: Mapping[str, str], **bounds: int
+    ) -> list[Stretch]:
+        answer = await super().fetch(node, offsets, ids, **bounds)
         await self.way.wait()
         return answer
 

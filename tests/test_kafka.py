@@ -8,12 +8,26 @@ import io
 import logging
 import ssl
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.admin import ApiVersionResponse_v0
+from aiokafka.protocol.api import RequestHeader_v2
 from aiokafka.protocol.fetch import FetchRequest_v11, FetchResponse_v11
 from aiokafka.protocol.metadata import MetadataResponse_v5
+from aiokafka.protocol.types import (
+    CompactArray,
+    CompactBytes,
+    CompactString,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    Schema,
+    TaggedFields,
+    UnsignedVarInt32,
+)
 from aiokafka.record._crecords.cutil import crc32c_cython
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
@@ -40,12 +54,13 @@ from tailrace.kafka import (
 )
 from tailrace.kafka.batches import Unreadable, read_batches
 from tailrace.kafka.connection import Link
-from tailrace.kafka.fetch import Fetch, FetchAnswer, Slice, stretch_of
+from tailrace.kafka.fetch import Fetch, stretch_of
+from tailrace.kafka.fetch_wire import FetchAnswer, Question, Slice
 from tailrace.kafka.metadata import Metadata, identity_of
 from tailrace.kafka.troubles import trouble_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tailrace.errors import KafkaTrouble
@@ -235,13 +250,125 @@ def test_nothing_is_nothing() -> None:
 # Requests and answers ----------------------------------------------------------------------------------------------
 
 
+ASKED = {"one": [(0, 5), (1, 6)], "zwölf": [(2, 7)] * 200}
+IDS = {"one": "01" * 16, "zwölf": "f2" * 16}
+
+
+def question(ids: Mapping[str, str]) -> Question:
+    return Question(ASKED, ids, max_wait_ms=500, min_bytes=1, max_bytes=99, partition_max_bytes=9, isolation=1)
+
+
 def test_fetch_is_packed_as_the_schema_says() -> None:
     """Our packing by hand gives the very bytes of aiokafka's Fetch v11."""
-    asked = {"one": [(0, 5), (1, 6)], "zwölf": [(2, 7)]}
-    ours = Fetch(asked, max_wait_ms=500, min_bytes=1, max_bytes=99, partition_max_bytes=9, isolation=1)
-    topics = [(name, [(part, -1, offset, -1, 9) for part, offset in parts]) for name, parts in asked.items()]
+    topics = [(name, [(part, -1, offset, -1, 9) for part, offset in parts]) for name, parts in ASKED.items()]
     theirs = FetchRequest_v11(-1, 500, 1, 99, 1, 0, -1, topics, [], "")
-    assert ours.prepare({1: (4, 17)}).encode() == theirs.encode()
+    assert Fetch(question({})).prepare({1: (4, 17)}).encode() == theirs.encode()
+
+
+UUID_BYTES = 16
+
+
+class Raw(AbstractType[bytes]):  # type: ignore[misc] # untyped base
+    """A topic's id, as it is."""
+
+    @classmethod
+    def encode(cls, value: bytes) -> bytes:
+        return value
+
+    @classmethod
+    def decode(cls, data: io.BytesIO) -> bytes:
+        return data.read(UUID_BYTES)
+
+
+TAGS = ("tags", TaggedFields)
+REQUEST_13 = Schema(
+    *[("replica_id", Int32), ("max_wait_ms", Int32), ("min_bytes", Int32), ("max_bytes", Int32)],
+    *[("isolation_level", Int8), ("session_id", Int32), ("session_epoch", Int32)],
+    (
+        "topics",
+        CompactArray(
+            ("topic_id", Raw),
+            (
+                "partitions",
+                CompactArray(
+                    *[("partition", Int32), ("current_leader_epoch", Int32), ("fetch_offset", Int64)],
+                    *[("last_fetched_epoch", Int32), ("log_start_offset", Int64), ("max_bytes", Int32), TAGS],
+                ),
+            ),
+            TAGS,
+        ),
+    ),
+    ("forgotten", CompactArray(("topic_id", Raw), ("partitions", CompactArray(Int32)), TAGS)),
+    ("rack_id", CompactString("utf-8")),
+    TAGS,
+)
+"""Fetch request, version 13, as Kafka's own FetchRequest.json has it."""
+RESPONSE_13 = Schema(
+    *[("throttle_time_ms", Int32), ("error_code", Int16), ("session_id", Int32)],
+    (
+        "responses",
+        CompactArray(
+            ("topic_id", Raw),
+            (
+                "partitions",
+                CompactArray(
+                    *[("partition", Int32), ("error_code", Int16), ("high_watermark", Int64)],
+                    *[("last_stable_offset", Int64), ("log_start_offset", Int64)],
+                    ("aborted", CompactArray(("producer_id", Int64), ("first_offset", Int64), TAGS)),
+                    ("preferred_read_replica", Int32),
+                    ("records", CompactBytes),
+                    TAGS,
+                ),
+            ),
+            TAGS,
+        ),
+    ),
+    TAGS,
+)
+"""Fetch response, version 13, as Kafka's own FetchResponse.json has it."""
+
+
+def test_fetch_by_id_is_packed_as_the_schema_says() -> None:
+    """Our packing by hand gives the very bytes of the schema, where lengths need two bytes as well."""
+    topics: list[Any] = [
+        (bytes.fromhex(IDS[name]), [(part, -1, offset, -1, -1, 9, {}) for part, offset in parts], {})
+        for name, parts in ASKED.items()
+    ]
+    ours = Fetch(question(IDS)).prepare({1: (4, 17)})
+    assert ours.encode() == REQUEST_13.encode((-1, 500, 1, 99, 1, 0, -1, topics, [], "", {}))
+    header = RequestHeader_v2(ours, correlation_id=7, client_id="tailrace")
+    assert ours.build_request_header(7, "tailrace").encode() == header.encode()
+
+
+@pytest.mark.parametrize(
+    "ids, greatest, version", [(IDS, 17, 13), (IDS, 12, 11), ({"one": "01" * 16}, 17, 11), ({}, 17, 11)]
+)
+def test_topics_are_asked_for_by_id_where_that_can_be(ids: Mapping[str, str], greatest: int, version: int) -> None:
+    """The broker has to know how, and the id of each of them has to be known."""
+    assert Fetch(question(ids)).prepare({1: (4, greatest)}).API_VERSION == version
+
+
+SOME = {1: UnsignedVarInt32.encode(200) + b"x" * 200, 200: UnsignedVarInt32.encode(0)}
+"""Tagged fields, each with its size, which aiokafka does not write."""
+
+
+@pytest.mark.parametrize("tags", [{}, SOME], ids=["none", "some"])
+def test_a_fetch_answer_by_id_is_read_as_the_schema_says(tags: dict[int, bytes]) -> None:
+    """Our reading by hand finds what the schema wrote; tagged fields, whatever they say, are passed over."""
+    parts: list[Any] = [
+        (0, 0, 9, 8, 1, [(7, 3, tags), (8, 4, tags)], -1, b"bytes" * 99, tags),
+        (1, 6, -1, -1, -1, None, -1, None, tags),
+    ]
+    topics: list[Any] = [(bytes.fromhex(IDS["one"]), parts, tags), (bytes.fromhex(IDS["zwölf"]), [], tags)]
+    frame = io.BytesIO(Int32.encode(7) + TaggedFields.encode(tags) + RESPONSE_13.encode((0, 70, 0, topics, tags)))
+    asked = Fetch(question(IDS)).prepare({1: (4, 17)})
+    assert asked.parse_response_header(frame).correlation_id == 7
+    answer = asked.RESPONSE_TYPE.decode(frame)
+    assert answer.error_code == 70
+    assert answer.slices == [
+        Slice(IDS["one"], 0, 0, 9, 8, 1, [(7, 3), (8, 4)], b"bytes" * 99),
+        Slice(IDS["one"], 1, 6, -1, -1, -1, [], b""),
+    ]
 
 
 def test_a_fetch_answer_is_read_as_the_schema_says() -> None:
@@ -260,14 +387,14 @@ def test_a_fetch_answer_is_read_as_the_schema_says() -> None:
 
 def test_a_partitions_error_stays_in_its_stretch() -> None:
     """No records, and the offset as it was asked for."""
-    stretch = stretch_of(Slice("t", 3, 6, -1, -1, -1, [], b""), 42)
+    stretch = stretch_of(Slice("t", 3, 6, -1, -1, -1, [], b""), 42, "t")
     assert isinstance(stretch.trouble, NotLeader)
     assert (stretch.records, stretch.next_offset) == ((), 42)
 
 
 def test_a_corrupt_batch_is_named_with_its_place() -> None:
     """The trouble carries the batch's offsets, and its sentence says where it lies."""
-    stretch = stretch_of(Slice("t", 3, 0, 99, 99, 0, [], broken(batch(4, [b"x", b"y"]))), 4)
+    stretch = stretch_of(Slice("t", 3, 0, 99, 99, 0, [], broken(batch(4, [b"x", b"y"]))), 4, "t")
     assert isinstance(stretch.trouble, CorruptBatch)
     assert (stretch.trouble.first_offset, stretch.trouble.next_offset, stretch.next_offset) == (4, 6, 4)
     assert str(stretch.trouble) == (
@@ -278,7 +405,7 @@ def test_a_corrupt_batch_is_named_with_its_place() -> None:
 def test_a_damaged_end_never_lies_past_the_log() -> None:
     """The header that says where a bad batch ends may be the damaged part."""
     data = broken(patched(batch(4, [b"x"]), last_delta=2**30))
-    trouble = stretch_of(Slice("t", 0, 0, 50, 50, 0, [], data), 4).trouble
+    trouble = stretch_of(Slice("t", 0, 0, 50, 50, 0, [], data), 4, "t").trouble
     assert isinstance(trouble, CorruptBatch)
     assert trouble.next_offset == 50
 

@@ -103,7 +103,7 @@ async def _reading_trouble(kafka: Described, leader: int, place: tuple[str, int]
         end = (await kafka.offsets(leader, [place], LATEST)).get(place)
         if isinstance(end, KafkaTrouble):
             return end
-        stretches = await kafka.fetch(leader, {place: end or 0}, max_wait_ms=0, min_bytes=0, max_bytes=1024)
+        stretches = await kafka.fetch(leader, {place: end or 0}, {}, max_wait_ms=0, min_bytes=0, max_bytes=1024)
     except KafkaTrouble as trouble:  # its broker's; the other brokers are asked all the same
         return trouble
     return next((stretch.trouble for stretch in stretches if stretch.trouble is not None), None)

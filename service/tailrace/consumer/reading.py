@@ -45,7 +45,14 @@ class Cluster(Offsets, Policies, Protocol):
 
     async def identity(self) -> Identity: ...
     async def fetch(
-        self, node: int, offsets: Mapping[tuple[str, int], int], *, max_wait_ms: int, min_bytes: int, max_bytes: int
+        self,
+        node: int,
+        offsets: Mapping[tuple[str, int], int],
+        ids: Mapping[str, str],
+        *,
+        max_wait_ms: int,
+        min_bytes: int,
+        max_bytes: int,
     ) -> list[Stretch]: ...
     async def close(self) -> None: ...
 
@@ -193,10 +200,10 @@ class Consumer:
         """Fetch from ``node``, one request at a time, until a partition needs to be asked where it begins or ends."""
         pace = Pace(self._clock, self._idle_wait_ms)
         while asked := self._next_offsets(node):
-            epochs = self._tail.epochs
+            epochs, ids = self._tail.epochs, self._topology.ids
             max_wait_ms, min_bytes = pace.next()
             stretches = await self._kafka.fetch(
-                node, asked, max_wait_ms=max_wait_ms, min_bytes=min_bytes, max_bytes=MAX_FETCH_BYTES
+                node, asked, ids, max_wait_ms=max_wait_ms, min_bytes=min_bytes, max_bytes=MAX_FETCH_BYTES
             )
             self._node_troubles.pop(node, None)
             self._metrics.count_fetch(sum([len(stretch.records) for stretch in stretches]))

@@ -23,6 +23,7 @@ class _Topic:
     number: int
     trouble: str
     epoch: str | None = None
+    id: str | None = None
     left: frozenset[str] = frozenset()
     leaders: tuple[int | None, ...] = ()
     absences: int = 0
@@ -40,6 +41,8 @@ class Topology:
             name: _Topic(number, f"topic {name} is not known yet") for number, name in enumerate(tail.topics)
         }
         self._led: Mapping[int, dict[tuple[str, int], int]] = {}
+        self.ids: Mapping[str, str] = {}
+        """Of the topics' present incarnations, those that the brokers tell; as old as the tail's epochs."""
         self.known = False
         """Whether the cluster has answered once."""
 
@@ -56,13 +59,14 @@ class Topology:
                 topic.trouble, topic.leaders = str(said.trouble), ()
                 topic.met = topic.met or topic.absences >= BELIEVED_AT
             elif self._is_forward(topic, epoch := epoch_of(identity.cluster_id, name, said.id), said):
-                topic.trouble, topic.leaders = "", said.leaders
+                topic.trouble, topic.leaders, topic.id = "", said.leaders, said.id
                 if not topic.met:
                     found += [(name, partition) for partition in range(len(said.leaders))]
                     topic.met = True
                 self._tail.learn(topic.number, epoch, len(said.leaders))
         self.known = True
         self._led = self._by_leader()
+        self.ids = {name: topic.id for name, topic in self._topics.items() if topic.id is not None}
         return found
 
     def _by_leader(self) -> Mapping[int, dict[tuple[str, int], int]]:

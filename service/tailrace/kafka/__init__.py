@@ -6,7 +6,8 @@ error is renamed at its border. It must not know sessions, events or clients::
 
     client       connections by purpose, `Kafka` itself
     connection   the operator's settings, checked, and one connection to one broker
-    fetch        the fetch request, its answer, `Stretch`
+    fetch        the fetch request, `Stretch`
+    fetch_wire   its bytes and those of the answer, in two versions
     metadata     the identity request, its answer, `Identity`
     batches      the bytes of one partition -> records
     group        `GroupCommits`: where reading stands, told to Kafka so that its tools show lag

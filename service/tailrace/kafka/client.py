@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from aiokafka.protocol.admin import DescribeConfigsRequest
@@ -17,6 +18,7 @@ from aiokafka.protocol.offset import OffsetRequest
 from tailrace.errors import ConfigurationError, KafkaTrouble
 from tailrace.kafka.connection import KafkaConnection, Link
 from tailrace.kafka.fetch import Fetch, Stretch, stretch_of
+from tailrace.kafka.fetch_wire import Question
 from tailrace.kafka.metadata import Address, Identity, Metadata, brokers_of, identity_of
 from tailrace.kafka.troubles import (
     AuthenticationFailed,
@@ -42,6 +44,9 @@ CLOSE_SECONDS = 2.0
 """For all sockets to close; a TLS peer that does not answer is left to the event loop."""
 PARTITION_MAX_BYTES = 1024 * 1024
 """Of one partition in one fetch (a single larger batch comes whole): no partition crowds out the others."""
+
+NO_IDS: Mapping[str, str] = MappingProxyType({})
+"""Of topics whose ids nobody knows: they are asked for by name."""
 
 _TOPIC = 2
 """Kafka's number for this kind of resource."""
@@ -95,27 +100,43 @@ class Kafka:
         raise next((each for each in troubles if isinstance(each, AuthenticationFailed)), troubles[-1])
 
     async def fetch(
-        self, node: int, offsets: Mapping[tuple[str, int], int], *, max_wait_ms: int, min_bytes: int, max_bytes: int
+        self,
+        node: int,
+        offsets: Mapping[tuple[str, int], int],
+        ids: Mapping[str, str] = NO_IDS,
+        *,
+        max_wait_ms: int,
+        min_bytes: int,
+        max_bytes: int,
     ) -> list[Stretch]:
         """Ask one leader once for what lies at ``offsets``, given by (topic, partition).
 
-        The broker answers as soon as it has ``min_bytes`` or after ``max_wait_ms``; ``max_bytes`` bounds the answer,
-        but for one batch that is larger. Gives one `Stretch` per partition, its own trouble inside. Raises
-        `BrokerUnavailable` and its kin when the broker as a whole does not answer.
+        ``ids`` are the topics' own: where all are given, one that was made again is an `UnknownTopic`, if the broker is
+        of Kafka 3.1 or later. The broker answers as soon as it has ``min_bytes`` or after ``max_wait_ms``;
+        ``max_bytes`` bounds the answer, but for one batch that is larger. Gives one `Stretch` per partition, its own
+        trouble inside. Raises `BrokerUnavailable` and its kin when the broker as a whole does not answer.
         """
-        request = Fetch(
+        question = Question(
             _by_topic(self._in_turn(offsets)),
+            ids,
             max_wait_ms=max_wait_ms,
             min_bytes=min_bytes,
             max_bytes=max_bytes,
             partition_max_bytes=min(max_bytes, PARTITION_MAX_BYTES),
             isolation=self._isolation,
         )
-        answer = await self._link("fetch", self._address(node)).ask(request, REQUEST_SECONDS + max_wait_ms / 1000)
+        answer = await self._link("fetch", self._address(node)).ask(
+            Fetch(question), REQUEST_SECONDS + max_wait_ms / 1000
+        )
         if answer.error_code:
             raise BrokerError(answer.error_code, name_of(answer.error_code), f"fetch from node {node}")
-        asked = ((part, offsets.get((part.topic, part.partition))) for part in answer.slices)
-        return [stretch_of(part, offset) for part, offset in asked if offset is not None]
+        names = {id_: name for name, id_ in ids.items()}
+        stretches = []
+        for part in answer.slices:
+            name = names.get(part.topic, part.topic)
+            if (offset := offsets.get((name, part.partition))) is not None:
+                stretches.append(stretch_of(part, offset, name))
+        return stretches
 
     async def offsets(
         self, node: int, partitions: Sequence[tuple[str, int]], when: int

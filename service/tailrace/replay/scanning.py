@@ -41,7 +41,14 @@ class Cluster(Protocol):
 
     async def identity(self) -> Identity: ...
     async def fetch(
-        self, node: int, offsets: Mapping[tuple[str, int], int], *, max_wait_ms: int, min_bytes: int, max_bytes: int
+        self,
+        node: int,
+        offsets: Mapping[tuple[str, int], int],
+        ids: Mapping[str, str],
+        *,
+        max_wait_ms: int,
+        min_bytes: int,
+        max_bytes: int,
     ) -> list[Stretch]: ...
     async def offsets(
         self, node: int, partitions: list[tuple[str, int]], when: int
@@ -85,10 +92,10 @@ class Scanner:
 
     async def _read(self, one: Pass) -> None:
         """Read until the pass is over, or there is trouble."""
-        node = await self._leader(one)
+        node, ids = await self._leader(one)
         tries = Counter[int]()
         while not one.is_over():
-            stretch = await self._fetched(one, node)
+            stretch = await self._fetched(one, node, ids)
             began, at = self._clock(), one.at
             await self.serve(one.take(stretch))
             if isinstance(stretch.trouble, CorruptBatch):
@@ -101,8 +108,8 @@ class Scanner:
             await asyncio.sleep(worked if one.at > at else jittered(BACKOFF_SECONDS[0]))
         await self._leader(one)
 
-    async def _leader(self, one: Pass) -> int:
-        """Give the node that leads the partition, having seen that it is still of the topic that was asked for."""
+    async def _leader(self, one: Pass) -> tuple[int, Mapping[str, str]]:
+        """Give the node that leads the partition, and the topic's id, having seen that it is the one asked for."""
         identity = await self._kafka.identity()
         said = identity.topics[one.name]
         if said.trouble is not None:
@@ -113,11 +120,11 @@ class Scanner:
         leader = said.leaders[one.partition] if one.partition < len(said.leaders) else None
         if leader is None:
             raise NotLeader(one.name, one.partition)
-        return leader
+        return leader, {} if said.id is None else {one.name: said.id}
 
-    async def _fetched(self, one: Pass, node: int) -> Stretch:
+    async def _fetched(self, one: Pass, node: int, ids: Mapping[str, str]) -> Stretch:
         limits = {"max_wait_ms": FETCH_WAIT_MS, "min_bytes": 1, "max_bytes": FETCH_BYTES}
-        stretches = await self._kafka.fetch(node, {one.named: one.at}, **limits)
+        stretches = await self._kafka.fetch(node, {one.named: one.at}, ids, **limits)
         if not stretches:
             raise NotLeader(one.name, one.partition)
         self._metrics.count_scan(len(stretches[0].records))
