@@ -6,6 +6,7 @@ The broker makes topics by itself when they are asked for; none of this may depe
 from __future__ import annotations
 
 import asyncio
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -134,6 +135,26 @@ async def test_deleted_and_made_again_beside_another(kafka: KafkaCluster, topic:
     assert [f"old {number}" for number in range(3)] + [f"new {number}" for number in range(5)] == [
         word for word in words(client) if word.split()[0] in ("old", "new")
     ]
+
+
+async def test_made_again_and_outgrown_in_a_moment(kafka: KafkaCluster, topic: str, session: str) -> None:
+    """A service that was frozen meanwhile gives nothing of the new topic away as the old one's, though it has what
+    would come next: it tells of the new one, and then all that is in it."""
+    with ServiceProcess(kafka.bootstrap, topic) as service:
+        async with Client([service], [sse], ask(service, session)) as client:
+            await asyncio.to_thread(say, kafka, topic, session, "old 0", "old 1", partition=0)
+            await client.until_events(2)
+            service.signal(signal.SIGSTOP)
+            try:
+                await asyncio.to_thread(kafka.delete_topic, topic)
+                await asyncio.to_thread(kafka.create_topic, topic, 2)
+                new = [f"new {number}" for number in range(5)]
+                await asyncio.to_thread(say, kafka, topic, session, *new, partition=0)
+            finally:
+                service.signal(signal.SIGCONT)
+            await client.until_events(2 + len(new))
+    told = [item.name if item.name.startswith("tailrace.reset") else item.data for item in client.items[-6:]]
+    assert (["tailrace.reset", *new], ["epoch"]) == (told, reasons(client))
 
 
 async def test_made_again_while_everyone_was_away(kafka: KafkaCluster, topic: str, session: str) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -209,6 +209,24 @@ async def test_one_partitions_trouble_is_its_own(
     found = {each.partition: each for each in stretches}
     assert [each.value for each in found[0].records] == [b"here"]
     assert isinstance(found[7].trouble, UnknownTopic | NotLeader)
+
+
+async def test_a_topic_that_was_made_again_is_not_read_by_the_old_ones_id(
+    kafka: KafkaCluster, topic: str, connect: Callable[..., Kafka]
+) -> None:
+    """Though it has outgrown the offset that is asked for; by name it would be read, and taken for the old one."""
+    produce(kafka.producer(), topic, 0, [b"old", b"older"])
+    client = connect(topic)
+    ids = {topic: (await client.identity()).topics[topic].id or ""}
+    bounds: dict[str, Any] = {"max_wait_ms": 500, "min_bytes": 1, "max_bytes": 1 << 20}
+    [before] = await client.fetch(NODE, {(topic, 0): 1}, ids, **bounds)
+    kafka.delete_topic(topic)
+    kafka.create_topic(topic)
+    produce(kafka.producer(), topic, 0, [b"new", b"newer"])
+    [by_id] = await client.fetch(NODE, {(topic, 0): 1}, ids, **bounds)
+    [by_name] = await client.fetch(NODE, {(topic, 0): 1}, **bounds)
+    assert [[b"older"], [], [b"newer"]] == [[each.value for each in got.records] for got in (before, by_id, by_name)]
+    assert isinstance(by_id.trouble, UnknownTopic)
 
 
 async def test_ends_and_start_come_with_every_fetch(
