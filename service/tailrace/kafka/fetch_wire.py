@@ -232,12 +232,14 @@ def _read_varint(raw: bytes, at: int) -> tuple[int, int]:
 
 def _length(raw: bytes, at: int) -> tuple[int, int]:
     """Give the length of what is compact, 0 for what is null, and the offset after it."""
-    number, at = _read_varint(raw, at)
-    return max(0, number - 1), at
+    number, at = _read_varint(raw, at) if raw[at] >= _LONG_VARINT else (raw[at], at + 1)
+    return number - 1 if number else 0, at
 
 
 def _past_tags(raw: bytes, at: int) -> int:
-    """Give the offset after the tagged fields, of which none is for us."""
+    """Give the offset after the tagged fields, of which none is for us; mostly there are none."""
+    if not raw[at]:
+        return at + 1
     count, at = _read_varint(raw, at)
     for _ in range(count):
         _, at = _read_varint(raw, at)
