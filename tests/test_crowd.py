@@ -620,12 +620,14 @@ def test_a_reset_that_goes_too_far(scene: Scene, ids: Sequence[int]) -> None:
 
 
 def test_a_reset_may_pass_over_an_end(scene: Scene) -> None:
-    """It is told only where nothing comes after it."""
+    """It is told only where nothing comes after it; but there it is, a little later."""
     retained(scene)
     scene.said(22, partition=1, kind=Kind.END)
     scene.event(3, 10, 21, mark=1)
     scene.event(4, 10, 22, mark=1)
     scene.control(RESET, an_id(15, 23), reason="retention", requested="")
+    scene.event(2, 16, 23)
+    scene.control(END, an_id(16, 23, ended=True))
     assert [] == scene.wrong
 
 

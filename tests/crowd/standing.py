@@ -144,8 +144,9 @@ class Standing:
             raise Faulty(Wrong.WRONG_RESET, f"a reset came for which there was no cause: {reason}")
         known = {epoch for epoch, _ in before}
         for passed in self._passed_over(before, id_):
+            self._latest[passed.log] = passed.kind
             forgotten = self._history.forgetful and passed.log[0] not in known
-            if not forgotten and self._history.gap_over(passed, at) is None:
+            if not forgotten and passed.kind is not Kind.END and self._history.gap_over(passed, at) is None:
                 over = f"a reset ({reason}) passes over {passed}, which is still there"
                 raise Faulty(Wrong.WRONG_RESET, over, passed)
         for log, offset in before.items():
@@ -157,5 +158,4 @@ class Standing:
 
     def _passed_over(self, before: dict[Log, int], id_: Id) -> Iterator[Record]:
         for log, sequence in self._said.logs.items():
-            records = sequence.between(before.get(log, 0), id_.next_offset(log))
-            yield from (record for record in records if record.kind is not Kind.END)
+            yield from sequence.between(before.get(log, 0), id_.next_offset(log))
