@@ -139,6 +139,8 @@ def test_the_summary() -> None:
         "seed 3: 30 clients x 300 connections x 2 faults survived; 9 records said, 1 of them doubtful;"
         " 27 events checked; resets told: 1 for epoch, 4 for retention"
     ) == report.summary
+    report.twice = 3
+    assert report.summary.endswith("; 3 clients met a record that Kafka had taken twice")
 
 
 def test_sizes() -> None:

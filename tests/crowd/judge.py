@@ -13,7 +13,7 @@ from crowd.history import KEPT_RECORDS, History, Said
 from crowd.ids import Log
 from crowd.ledger import Ledger
 
-MAX_FAULTS = 100
+MAX_FAULTS = 1000
 """Kept: whoever reads more than the first few?"""
 
 

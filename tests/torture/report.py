@@ -37,7 +37,8 @@ class Plan:
 @dataclass
 class Report:
     """What came of it; ``complaints`` is empty if nothing was wrong. Of ``doubtful`` records nobody knows whether Kafka
-    has them, unless a client was given them."""
+    has them, unless a client was given them; ``twice`` counts the clients that met one which Kafka had taken twice, and
+    were not judged any further."""
 
     plan: Plan
     clients: int = 0
@@ -45,6 +46,7 @@ class Report:
     records: int = 0
     doubtful: int = 0
     events: int = 0
+    twice: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     befell: Counter[str] = field(default_factory=Counter)
     resets: Counter[str] = field(default_factory=Counter)
@@ -54,10 +56,11 @@ class Report:
     def summary(self) -> str:
         """All of it in one line."""
         resets = ", ".join(f"{number} for {reason}" for reason, number in sorted(self.resets.items())) or "none"
+        twice = f"; {self.twice} clients met a record that Kafka had taken twice" if self.twice else ""
         return (
             f"seed {self.plan.seed}: {self.clients} clients x {self.connections} connections"
             f" x {self.faults.total()} faults survived; {self.records} records said, {self.doubtful} of them doubtful;"
-            f" {self.events} events checked; resets told: {resets}"
+            f" {self.events} events checked; resets told: {resets}{twice}"
         )
 
 

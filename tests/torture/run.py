@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import uvloop
+from confluent_kafka import KafkaException
 
 from crowd.asking import Endpoint
 from crowd.faults import Fault as Wrongdoing
@@ -84,6 +85,8 @@ class Torture:
         self._everybody = Everybody(list(self._voices.values()), self._rng)
         endpoints = [endpoint_of(each) for each in replicas]
         self._people = People(plan.clients, self._rng, self._judge, endpoints, self._everybody.end)
+        self._places: dict[Said, Sequence[str]] = {}
+        """Where Kafka has what clients lacked."""
         self._begun = time.monotonic()
         self.report = Report(plan)
 
@@ -102,7 +105,10 @@ class Torture:
             await self._look_what_stayed(replica, state.counts)
             await asyncio.to_thread(replica.end)
         self._judge.close()
-        self.report.complaints += await asyncio.to_thread(self._described, self._judge.faults[:SHOWN_FAULTS])
+        await self._look_into_faults()
+        faults = [fault for fault in self._judge.faults if not self._is_twice(fault)]
+        self.report.complaints += map(self._words, faults[:SHOWN_FAULTS])
+        self.report.twice = len(self._judge.faults) - len(faults)
         for voices in self._voices.values():
             with contextlib.suppress(TimeoutError):  # told already
                 async with asyncio.timeout(REST_SECONDS):
@@ -171,6 +177,7 @@ class Torture:
             while True:
                 await asyncio.sleep(SETTLE_SECONDS)
                 self._judge.behind()
+                await self._look_into_faults()
 
         task = asyncio.create_task(settle())
         try:
@@ -186,15 +193,22 @@ class Torture:
             more = list(stayed(before, (await asyncio.to_thread(replica.count)).counts))
         self.report.complaints += [f"{replica.name}: {each}" for each in more]
 
-    def _described(self, faults: Sequence[Wrongdoing]) -> list[str]:
-        """Put faults into words, with what somebody else finds of what the clients lacked."""
-        found: dict[Said, str] = {}
+    async def _look_into_faults(self) -> None:
+        """Look for what the clients lacked as soon as that is found, while Kafka still has it."""
+        wanted = {each: fault.lacking.log[0] for fault in self._judge.faults for each in lacked(fault) if fault.lacking}
         for topic, voices in self._voices.items():
-            if wanted := [each for fault in faults for each in lacked(fault, voices.epoch)]:
-                places = look(self._kafka.bootstrap, topic, wanted)
-                found |= {each: f"; Kafka has it at: {', '.join(places.get(each, ['no place']))}" for each in wanted}
-        gone = "; its topic is gone"
-        return [str(fault) + "".join(found.get(each, gone) for each in lacked(fault)) for fault in faults]
+            if new := [each for each, epoch in wanted.items() if epoch == voices.epoch and each not in self._places]:
+                with contextlib.suppress(KafkaException, TimeoutError):  # it is away: another time
+                    places = await asyncio.to_thread(look, self._kafka.bootstrap, topic, new)
+                    self._places |= {each: places.get(each, []) for each in new}
+
+    def _is_twice(self, fault: Wrongdoing) -> bool:
+        """Whether Kafka has it twice: then nobody can tell the one from the other."""
+        return any(len(self._places.get(each, ())) > 1 for each in lacked(fault))
+
+    def _words(self, fault: Wrongdoing) -> str:
+        places = [self._places.get(each, ["a topic that is gone"]) or ["no place"] for each in lacked(fault)]
+        return "; Kafka has it at: ".join([str(fault), *map(", ".join, places)])
 
     def _sum_up(self) -> None:
         report, judge = self.report, self._judge
@@ -213,10 +227,9 @@ class Torture:
             self.report.complaints.append(f"the harness itself failed: {error!r}")
 
 
-def lacked(fault: Wrongdoing, epoch: str = "") -> list[Said]:
-    """Give what the client should have been given, if that lies in the topic of this epoch, or in any."""
-    record = fault.lacking
-    return [(fault.session, record.number)] if record is not None and epoch in {"", record.log[0]} else []
+def lacked(fault: Wrongdoing) -> list[Said]:
+    """Give what the client should have been given, where that is known."""
+    return [] if fault.lacking is None else [(fault.session, fault.lacking.number)]
 
 
 def size(rng: random.Random) -> int:

@@ -1,7 +1,7 @@
 """Somebody else who reads Kafka: where does it really have what a client lacks, or was given under another id?
 
-Nowhere: then nobody has lost it. Twice: then it was a producer that said it twice, which may happen to one that is not
-told that it was heard.
+Nowhere: then nobody has lost it. Twice: then Kafka took it twice from a producer that was not told that it had it; both
+are given to everybody, and only one of them is where the producer thinks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def look(bootstrap: str, topic: str, wanted: Collection[Said]) -> Mapping[Said, 
     """Give all places where a topic has what is wanted, and how it begins there. Blocks.
 
     Raises:
-        TimeoutError: Kafka gave not all of the topic in time.
+        TimeoutError: Kafka gave not all of the topic in time, or nothing.
     """
     words = {saying(*each): each for each in wanted}
     found: dict[Said, list[str]] = defaultdict(list)
@@ -33,6 +33,8 @@ def look(bootstrap: str, topic: str, wanted: Collection[Said]) -> Mapping[Said, 
     consumer = Consumer({"bootstrap.servers": bootstrap, "enable.partition.eof": True, **settings, **QUIET})
     try:
         partitions = consumer.list_topics(topic, timeout=ADMIN_SECONDS).topics[topic].partitions
+        if not partitions:
+            raise TimeoutError(f"topic {topic} is not there")
         consumer.assign([TopicPartition(topic, each, OFFSET_BEGINNING) for each in partitions])
         ended, give_up = set[int | None](), time.monotonic() + LOOK_SECONDS
         while len(ended) < len(partitions):
