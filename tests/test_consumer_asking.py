@@ -12,7 +12,7 @@ from tailrace.consumer import Asking
 from tailrace.consumer.asking import ANSWER_SECONDS
 from tailrace.consumer.topology import Topology
 from tailrace.errors import KafkaTrouble
-from tailrace.kafka import HIGH_WATERMARK, BrokerUnavailable, NotLeader
+from tailrace.kafka import HIGH_WATERMARK, LATEST, BrokerUnavailable, NotLeader
 from tailrace.tail import Tail
 
 
@@ -81,7 +81,7 @@ async def test_since_is_the_first_offset_that_is_not_older() -> None:
     kafka = cluster(9, 9)
     kafka.logs["t", 1].by_time = 3
     assert await (await asking(kafka)).since(1700) == [[4, 3]]
-    assert kafka.whens == [1700, 1700]
+    assert kafka.whens == [LATEST, LATEST, 1700, 1700]
 
 
 async def test_what_comes_while_kafka_is_asked_for_a_time_is_not_older() -> None:
@@ -95,6 +95,16 @@ async def test_what_comes_while_kafka_is_asked_for_a_time_is_not_older() -> None
 
     kafka.pause_offsets = meanwhile
     assert await one.since(1700) == [[4]]
+
+
+async def test_a_leader_that_sees_less_than_was_read_does_not_know_of_a_time() -> None:
+    """That it has none so young says nothing of what it does not see yet; one that it has is one."""
+    kafka = cluster(3)
+    one = await asking(kafka)
+    with pytest.raises(NotLeader):
+        await one.since(1700)
+    kafka.logs["t", 0].by_time = 2
+    assert await one.since(1700) == [[2]]
 
 
 async def test_since_needs_every_leader() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tailrace.consumer.topology import Topology
 from tailrace.errors import KafkaTrouble
-from tailrace.kafka import HIGH_WATERMARK, NotLeader
+from tailrace.kafka import HIGH_WATERMARK, LATEST, NotLeader
 from tailrace.tail import Tail
 
 if TYPE_CHECKING:
@@ -53,19 +53,30 @@ class Asking:
         """Give the offsets of the first records that are not older than ``when_ms``, by topic and partition.
 
         Where there is none, that is where this replica was before it asked: what comes meanwhile is one. Raises
-        `KafkaTrouble` when a leader does not tell.
+        `KafkaTrouble` when a leader does not tell, or does not see yet what this replica has read: one that has just
+        begun to lead may for a moment know of an earlier end, and of nothing behind it.
         """
         here = {place: self._here(place) for place in self._everywhere()}
+        ends = await self._told(LATEST, here)
         found: dict[Place, int] = {}
-        for place, offset in (await self._ask(when_ms, list(here), tolerant=False)).items():
-            if isinstance(offset, KafkaTrouble):
-                raise offset
+        for place, offset in (await self._told(when_ms, here)).items():
+            if offset is None and (ends.get(place) or 0) < here[place]:
+                raise NotLeader(*place)
             found[place] = here[place] if offset is None else offset
         rows = self._by_topic(found)
         for number, (name, row) in enumerate(zip(self._tail.topics, rows, strict=True)):
             if len(row) < self._tail.partitions(number):
                 raise NotLeader(name, len(row))
         return rows
+
+    async def _told(self, when: int, places: Iterable[Place]) -> dict[Place, int | None]:
+        """Give what every leader answers. Raises `KafkaTrouble` where one does not."""
+        found: dict[Place, int | None] = {}
+        for place, offset in (await self._ask(when, places, tolerant=False)).items():
+            if isinstance(offset, KafkaTrouble):
+                raise offset
+            found[place] = offset
+        return found
 
     async def known(self, when: int, places: Iterable[Place]) -> dict[Place, int]:
         """Give what can be had now of `Kafka.offsets` for ``places``."""
