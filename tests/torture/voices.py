@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from crowd.history import History
 from crowd.producing import Source
@@ -18,6 +18,8 @@ from torture.worker import Worker
 
 REFRESH_MS = 1000
 """How soon producers know of a partition that was added."""
+ONCE: dict[str, Any] = {"enable_idempotence": False, "retries": 0}
+"""Kafka has been seen to take an idempotent producer's batch twice, where it was killed before it had answered."""
 MAX_UNDER_WAY = 100
 """Nobody says more while nobody answers: the more is under way when a broker goes, the more is doubtful."""
 
@@ -81,7 +83,7 @@ class Voices:
         self.epoch = epoch
         where = (self._history, self._bootstrap, self._topic, epoch)
         self._sources = [
-            Source(*where, self._rng, compression_type=each, topic_metadata_refresh_interval_ms=REFRESH_MS)
+            Source(*where, self._rng, compression_type=each, topic_metadata_refresh_interval_ms=REFRESH_MS, **ONCE)
             for each in self._compressions
         ]
         workers = [Worker(*where, each) for each in self._compressions]
