@@ -31,8 +31,8 @@ SETTINGS: Mapping[str, object] = {
 """The smallest tail: some seconds of traffic, so that who stays away for longer is replayed to."""
 MAX_AHEAD_SECONDS = 15.0
 """How far a clock is set ahead or back: less than any token is good for, or an honest client would be refused."""
-END_SECONDS = DRAIN_SECONDS + 2 * SEND_TIMEOUT_SECONDS + 5.0
-"""How long an end may take: the drain, whoever is slow to be told, the exit; and a machine that has more to do."""
+END_SECONDS = DRAIN_SECONDS + 2 * SEND_TIMEOUT_SECONDS + 20.0
+"""How long an end may take: the drain, whoever is slow to be told, the exit; and a machine that has much more to do."""
 
 
 class Replica(SoakProcess):
