@@ -9,7 +9,7 @@ on connections of its own::
 """
 
 from tailrace.replay.passing import Pass
-from tailrace.replay.scanning import Cluster, Scanner
+from tailrace.replay.scanning import Scanner
 from tailrace.replay.waiting import Bounds, Replay
 
-__all__ = ["Bounds", "Cluster", "Pass", "Replay", "Scanner"]
+__all__ = ["Bounds", "Pass", "Replay", "Scanner"]

@@ -12,11 +12,10 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Protocol
 
-from tailrace.consumer import CORRUPT_TRIES, jittered
+from tailrace.consumer import CORRUPT_TRIES, Cluster, jittered
 from tailrace.errors import KafkaTrouble
-from tailrace.kafka import EARLIEST, CorruptBatch, Identity, NotLeader, OffsetOutOfRange, Stretch
+from tailrace.kafka import EARLIEST, CorruptBatch, NotLeader, OffsetOutOfRange, Stretch
 from tailrace.metrics import Metrics
 from tailrace.position import epoch_of
 from tailrace.reader import Reader
@@ -36,32 +35,13 @@ PARSE_SECONDS = 3e-6
 loop from live reading, and all passes together at most as much for each of them."""
 
 
-class Cluster(Protocol):
-    """Whom to ask: `Kafka`, on connections of its own."""
-
-    async def identity(self) -> Identity: ...
-    async def fetch(
-        self,
-        node: int,
-        offsets: Mapping[tuple[str, int], int],
-        ids: Mapping[str, str],
-        *,
-        max_wait_ms: int,
-        min_bytes: int,
-        max_bytes: int,
-    ) -> list[Stretch]: ...
-    async def offsets(
-        self, node: int, partitions: list[tuple[str, int]], when: int
-    ) -> Mapping[tuple[str, int], int | KafkaTrouble | None]: ...
-    async def close(self) -> None: ...
-
-
 class MadeAgain(KafkaTrouble):
     """The topic is not the one that readers asked for: they will be told by the tail."""
 
 
 class Scanner:
-    """Reads for passes. ``refreshed`` waits for the tail to know the cluster's present identity."""
+    """Reads for passes. ``kafka`` has connections of its own; ``refreshed`` waits for the tail to know the cluster's
+    present identity."""
 
     def __init__(
         self,
