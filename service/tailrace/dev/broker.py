@@ -21,9 +21,14 @@ if TYPE_CHECKING:
 MAX_WAIT_MS = 10
 """How long a fetch may wait at the embedded broker: it always waits to the end."""
 
+FETCH = (1, 0, 11)
+"""The request, and the versions of it that are answered: to a fetch by topic id (13) for a partition without a leader,
+librdkafka's cluster ends the process with a segmentation fault (2.16)."""
+
 MISSING = "the embedded broker needs the extra `dev`: pip install 'tailrace[dev]'"
 
-_POINTER, _TEXT, _INT, _INT64 = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_int64
+_POINTER, _TEXT = ctypes.c_void_p, ctypes.c_char_p
+_INT, _INT16, _INT64 = ctypes.c_int, ctypes.c_int16, ctypes.c_int64
 _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "rd_kafka_conf_new": (_POINTER, []),
     "rd_kafka_conf_set": (_INT, [_POINTER, _TEXT, _TEXT, _TEXT, ctypes.c_size_t]),
@@ -32,6 +37,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "rd_kafka_mock_cluster_new": (_POINTER, [_POINTER, _INT]),
     "rd_kafka_mock_cluster_destroy": (None, [_POINTER]),
     "rd_kafka_mock_cluster_bootstraps": (_TEXT, [_POINTER]),
+    "rd_kafka_mock_set_apiversion": (_INT, [_POINTER, _INT16, _INT16, _INT16]),
     "rd_kafka_mock_topic_create": (_INT, [_POINTER, _TEXT, _INT, _INT]),
     "rd_kafka_mock_topic_delete": (_INT, [_POINTER, _TEXT]),
     "rd_kafka_mock_broker_set_down": (_INT, [_POINTER, _INT]),
@@ -84,6 +90,7 @@ class EmbeddedBroker:
             self._cluster = library.rd_kafka_mock_cluster_new(self._client, brokers) if self._client else None
         if not self._cluster:
             raise ConfigurationError([f"the embedded broker did not start: {trouble.value.decode()}"])
+        self._call("set_apiversion", *FETCH)
 
     def __enter__(self) -> Self:
         return self
