@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from asgi import EVENTS, SECRET, Exchange, bearer, raw_scope
+from asgi import EVENTS, SECRET, Exchange, bearer, raw_scope, scope
 from tailrace.app import public_app
 from tailrace.config import Settings, load
 from tailrace.dev import MAX_WAIT_MS, EmbeddedBroker
+from tailrace.errors import Draining
 from tailrace.replay import Bounds
 from tailrace.service import made, running
 from tailrace.timers import Wheel
@@ -74,6 +75,18 @@ async def test_bounds_of_the_replay_are_the_settings() -> None:
     given = {"REPLAY_MAX_PASSES": "2", "REPLAY_MAX_READERS": "3", "REPLAY_MAX_BYTES": "4KiB", "REPLAY_MAX_RECORDS": "5"}
     service = made(settings(**given), Wheel(), Tracing(), MAX_WAIT_MS)
     assert (service.replay._bounds, service.replay.max_records) == (Bounds(2, 3, 4096, 5), 5)
+
+
+async def test_a_drain_lets_nobody_wait_for_kafka() -> None:
+    """Whoever asks with an id that only Kafka can tell of is sent away, though it never answers."""
+    service = made(settings(), Wheel(), Tracing(), MAX_WAIT_MS)
+    service.consumer._was_warm = True
+    given = scope(query="last_event_id=v1.00000000.4", headers=bearer())
+    asking = asyncio.create_task(service.admission.admit(given))
+    await asyncio.sleep(0)
+    await service.drain()
+    with pytest.raises(Draining):
+        await asking
 
 
 def test_defaults_of_the_replay_are_the_settings_own() -> None:
