@@ -201,8 +201,9 @@ class KafkaCluster:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def create_topic(self, topic: str, partitions: int = 1, **config: str) -> None:
-        """Make a topic and return when it has leaders; configuration keys with ``_`` for ``.``."""
-        settings = {key.replace("_", "."): value for key, value in config.items()}
+        """Make a topic and return when it has leaders; configuration keys with ``_`` for ``.``. Without a word of it
+        in ``config`` records may be as old as they like: retention by time takes none."""
+        settings = {key.replace("_", "."): value for key, value in ({"retention_ms": "-1"} | config).items()}
         new = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=settings)
         self._administer("create_topics", [new])
         self.wait_for_leaders(topic, partitions)

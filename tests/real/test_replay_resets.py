@@ -137,7 +137,7 @@ async def test_records_deleted_under_a_pass(
 async def test_segments_that_expire(kafka: KafkaCluster, session: str) -> None:
     """Retention by time takes whole segments, from under a client that is away and from under the service."""
     topic = fresh("expiring")
-    kafka.create_topic(topic, 1, segment_bytes="1048576", retention_ms="-1")
+    kafka.create_topic(topic, 1, segment_bytes="1048576")
     past = Past(kafka, session, {topic: 1})
     with service_of(kafka, topic) as service:
         async with Client([service], [sse], ask(service, session)) as stayer:
