@@ -66,7 +66,7 @@ class Replays(Bench):
         if others:
             wait_for(lambda: board.events > LIVE.rate, "the live crowd to be served")
             watch = Stopwatch(server=service.pid)
-            before = beside(board, lambda: time.sleep(self._seconds))
+            before = beside(board, service, lambda: time.sleep(self._seconds))
             passed, took = watch.lap()
             alone = f"{100 * sum(took['server']) / passed:.0f} %"
         counted, held_up = counters(service), waited(service)
@@ -75,7 +75,9 @@ class Replays(Bench):
         with herd(service, log.clients, file, spread=0.1, begin="from=earliest") as they:
             they.board.measure()
             meanwhile = beside(
-                board, lambda: wait_for(lambda: they.board.ages >= log.clients, "everybody to be live", seconds=120)
+                board,
+                service,
+                lambda: wait_for(lambda: they.board.ages >= log.clients, "everybody to be live", seconds=120),
             )
             passed, took = watch.lap()
             held_up = waited(service) - held_up
@@ -91,7 +93,9 @@ class Replays(Bench):
             f"kafka {per_cent(took['kafka'], passed)}; {1e6 * sum(took['server']) / max(1, records):.1f} µs a record",
         )
         if others:
-            print(f"    live beside it, p50 / p99 / p99.9 ms: {meanwhile} (before: {before}, server {alone})")
+            print(
+                f"    live beside it, p50 / p99 / p99.9 ms:\n      {meanwhile}\n      before: {before}, server {alone}"
+            )
         print(f"    wrong, and else: {told}; {wrong} wrong", flush=True)
 
 

@@ -7,6 +7,7 @@ everything, what that took of Kafka and of the server's core, and what a crowd t
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ import httpx
 import psutil
 
 from bench.measuring import (
+    OTHER_CORE,
     SERVER_CORE,
     Bench,
     Stopwatch,
@@ -71,6 +73,32 @@ def counters(service: ServiceProcess) -> dict[str, int]:
     return {title: int(float(found[name])) for title, name in COUNTERS.items()}
 
 
+BUCKET = re.compile(r'(tailrace_\w+)_bucket\{(?:.*,)?le="([^"]+)"(?:,transport="sse")?\} (.+)')
+WRITTEN, LATE = "tailrace_delivery_latency_seconds", "tailrace_event_loop_lag_seconds"
+
+
+class Lap:
+    """What the service's own histograms gained: the load has no part in how late its event loop was."""
+
+    def __init__(self, service: ServiceProcess) -> None:
+        self._service = service
+        self._before = self._buckets()
+
+    def _buckets(self) -> dict[str, dict[float, float]]:
+        found: dict[str, dict[float, float]] = {}
+        text = httpx.get(f"{self._service.admin_url}/metrics", trust_env=False).text
+        for name, bound, count in BUCKET.findall(text):
+            found.setdefault(name, {})[float(bound)] = float(count)
+        return found
+
+    def most_ms(self, name: str) -> str:
+        """Give p50 / p99 / p99.9 as the bounds of the buckets that they fell into."""
+        counts = {bound: count - self._before[name][bound] for bound, count in self._buckets()[name].items()}
+        parts = (max(counts.values()) * part for part in (0.5, 0.99, 0.999))
+        most = (min(bound for bound, count in counts.items() if count >= part) for part in parts)
+        return "at most " + " / ".join(f"{1000 * each:g}" for each in most)
+
+
 @dataclass(frozen=True)
 class Told:
     """What came of one return."""
@@ -90,7 +118,7 @@ class Told:
             f"  and {self.waited:.1f} s of waiting for it; {counted}",
             f"  from asking to tailrace.live, p50 / p99 / most: {catching_up} ms",
         ]
-        return "\n".join([*lines, f"  live beside it, p50 / p99 / p99.9 ms: {self.beside}"] if self.beside else lines)
+        return "\n".join([*lines, f"  live beside it, p50 / p99 / p99.9 ms:{self.beside}"] if self.beside else lines)
 
 
 class Storms(Bench):
@@ -132,17 +160,19 @@ class Storms(Bench):
             self._settle(they, clients)
             they.board.send_away(True)
             wait_for(lambda: they.board.subscribed == 0, "everybody to go")
-            before = beside(board, lambda: time.sleep(away))
+            before = beside(board, service, lambda: time.sleep(away))
             they.board.measure()
             counted, held_up, watch = counters(service), waited(service), Stopwatch(server=service.pid)
             they.board.send_away(False)
             meanwhile = beside(
-                board, lambda: wait_for(lambda: they.board.ages >= clients, "everybody to be back", seconds=120)
+                board,
+                service,
+                lambda: wait_for(lambda: they.board.ages >= clients, "everybody to be back", seconds=120),
             )
             seconds, took = watch.lap()
             counted = {title: count - counted[title] for title, count in counters(service).items()}
             held_up = waited(service) - held_up
-            live_felt = f"{meanwhile} (before: {before})"
+            live_felt = f"\n    {meanwhile}\n    before: {before}"
             told = Told(seconds, sum(took["server"]), held_up, counted, they.board.ages_ms(), live_felt)
             print(f"absence of {away:g} s: {clients} clients back within {spread:g} s; memory {live.tail_max_bytes}")
             print(told, f"  wrong, and else: {they.stop()}; {they.board.lost_connections} wrong", sep="\n", flush=True)
@@ -159,12 +189,18 @@ class Storms(Bench):
             yield
 
 
-def beside(board: Board, meanwhile: Callable[[], None]) -> str:
-    """Give how old the crowd's events were while something else was done."""
+def beside(board: Board, service: ServiceProcess, meanwhile: Callable[[], None]) -> str:
+    """Give how old the crowd's events were while something else was done, here and when the service had written them.
+
+    Where the core is full that the crowd shares with Kafka and the producers, both are that core's; how late the
+    service's event loop was is the service's alone."""
     board.measure()
+    lap = Lap(service)
+    psutil.cpu_percent(percpu=True)
     meanwhile()
-    ages = board.ages_ms()
-    return " / ".join(f"{percentile(ages, each) or 0:.1f}" for each in (50, 99, 99.9))
+    busy, ages = psutil.cpu_percent(percpu=True)[OTHER_CORE], board.ages_ms()
+    here = " / ".join(f"{percentile(ages, each) or 0:.1f}" for each in (50, 99, 99.9))
+    return f"{here}, written {lap.most_ms(WRITTEN)}, loop late {lap.most_ms(LATE)}, their core {busy:.0f} % busy"
 
 
 def cpu(service: ServiceProcess) -> float:
