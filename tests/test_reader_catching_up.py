@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import EPOCH, FakeRecord, append, make_tail
 from reading import Client, batch, evict_all, records, wake
+from tailrace.event import Event
 from tailrace.position import NO_TOPIC, Position, parse
 from tailrace.reader import MAX_FLUSH_BYTES, CatchingUp, Gap
 from tailrace.tail import Tail
@@ -148,6 +150,29 @@ def test_resumed_anywhere_it_lacks_nothing(arrivals: list[tuple[int, bool]], dat
     marks = [parse(block.id or "") for block in client.heard()[:-1]]
     came = [(id_.mark[1], id_.groups[0][1][id_.mark[1]] - 1) for id_ in marks if id_.mark]
     assert came == [(partition, offset) for partition, offset in owed if offset >= taken[partition]]
+
+
+def test_below_the_floor_nothing_in_memory_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session may have thousands of events there, and none is due yet: they are looked at once, and at the end."""
+    looks: list[int] = []
+    is_due = CatchingUp.is_due
+
+    def looked_at(place: CatchingUp, event: Event) -> bool:
+        looks.append(event.offset)
+        return is_due(place, event)
+
+    monkeypatch.setattr(CatchingUp, "is_due", looked_at)
+    tail = make_tail()
+    old = append(tail, *records(0, 1, 2))
+    evict_all(tail)
+    append(tail, *records(3, 4))
+    client = Client(tail, [[0]])
+    client.reader.flush()
+    for event in old:
+        client.find(event)
+        client.reader.flush()
+    client.pass_ends(3)
+    assert (looks, client.data()) == ([3, 4, 3, 4], ["0", "1", "2", "3", "4", "tailrace.live"])
 
 
 # Resets.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tailrace.errors import BadRequest
@@ -92,11 +92,9 @@ class Vector:
         self._around: tuple[tuple[str, ...], int, int] | None = None  # what `_affixes` stand around
         self._affixes = (b"", b"")
 
-    def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        """Give (topic, partition, next offset) of every entry; entries may be set meanwhile."""
-        for topic, offsets in enumerate(self._topics):
-            for partition, offset in enumerate(offsets):
-                yield topic, partition, offset
+    def __iter__(self) -> Iterator[Sequence[int]]:
+        """Give the next offsets of every topic, by partition; entries that are there may be set meanwhile."""
+        return iter(self._topics)
 
     def entry(self, topic: int, partition: int) -> int:
         """Give the next offset; 0 where there is no entry."""

@@ -88,6 +88,10 @@ class Tail:
         offsets = self._floor[topic]
         return offsets[partition] if partition < len(offsets) else 0
 
+    def spans(self, topic: int) -> tuple[Sequence[int], Sequence[int]]:
+        """Give `floor` and `next_offset` of every partition that is known, for whoever looks at all of them."""
+        return self._floor[topic], self._next[topic]
+
     def start(self, topic: int, partition: int) -> int:
         """Give the first offset that Kafka still has, as far as it has told; 0 where it has not."""
         offsets = self._start[topic]

@@ -67,8 +67,11 @@ class View:
             self.events = _NO_EVENTS
 
     def since(self, place: int) -> Iterator[Event]:
-        """Give the events from number ``place`` on."""
-        return islice(self.events, place - self.first, None)
+        """Give the events from number ``place`` on, found from the nearer end: a view may be long."""
+        skipped, due = place - self.first, self.end - place
+        if skipped <= due:
+            return islice(self.events, skipped, None)
+        return reversed(list(islice(reversed(self.events), due)))
 
     def overtake(self, event: Event) -> None:
         """Send back every live reader that had not taken ``event``, the one just evicted."""

@@ -8,6 +8,7 @@ no I/O and writes nothing; `flushing` takes what is due. Lives until the reader 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 from tailrace.event import Event
 from tailrace.position import Position, Vector
@@ -43,9 +44,11 @@ class CatchingUp:
         return self._taken.id_at(self._tail.epochs, event.arrival.topic, event.arrival.partition)
 
     def pass_over(self, place: Place, offset: int) -> None:
-        """Go on at ``offset``; events of the partition that were not due before may be so now: look at all again."""
+        """Go on at ``offset``. From the floor on, events of the view that were not due before are so now: look at all
+        again; below it none is, and a view may be long."""
         self._taken.set(*place, offset)
-        self.look_again()
+        if offset >= self._tail.floor(*place):
+            self.look_again()
 
     def look_again(self) -> None:
         """Look at the view from its beginning."""
@@ -107,15 +110,18 @@ class CatchingUp:
 
     def move_to_cut(self) -> None:
         """Nothing is due: whatever lies between an entry and the replica's cut is not this session's."""
-        for topic, partition, entry in self._entries():
-            cut = self._tail.next_offset(topic, partition)
-            if self._tail.floor(topic, partition) <= entry < cut:
-                self._taken.set(topic, partition, cut)
+        for topic, entries in self._entries():
+            for number, (entry, floor, cut) in enumerate(zip(entries, *self._tail.spans(topic), strict=False)):
+                if floor <= entry < cut:
+                    self._taken.set(topic, number, cut)
 
     def may_go_live(self) -> bool:
         """Rule 3: every entry is at or above the floor, and the replica's cut has reached every entry."""
-        reached = (self._tail.next_offset(*place) >= entry for *place, entry in self._entries())
-        return not self.below and all(reached)
+        return not self.below and all(
+            cut >= entry
+            for topic, entries in self._entries()
+            for entry, cut in zip_longest(entries, self._tail.spans(topic)[1], fillvalue=0)
+        )
 
     def has_nothing_to_come(self) -> bool:
         """Whether nothing is due, and the reader would go live."""
@@ -124,8 +130,12 @@ class CatchingUp:
     @property
     def below(self) -> list[tuple[Place, int]]:
         """Where the next offset lies below the floor, and that offset: only Kafka has what comes next."""
-        floor = self._tail.floor
-        return [((topic, number), entry) for topic, number, entry in self._entries() if entry < floor(topic, number)]
+        return [
+            ((topic, number), entry)
+            for topic, entries in self._entries()
+            for number, (entry, floor) in enumerate(zip(entries, self._tail.spans(topic)[0], strict=False))
+            if entry < floor
+        ]
 
     # What is handed over.
 
@@ -160,10 +170,10 @@ class CatchingUp:
 
     # Within.
 
-    def _entries(self) -> Iterator[tuple[int, int, int]]:
-        """Give (topic, partition, entry), for every partition that the vector or this replica knows."""
+    def _entries(self) -> Iterator[tuple[int, Sequence[int]]]:
+        """Give each topic's number and its entries, one for every partition that the vector or this replica knows."""
         self._pad()
-        return iter(self._taken)
+        return enumerate(self._taken)
 
     def _pad(self) -> None:
         """Rule 4: a partition that the id did not know has entry 0; one that this replica does not know is kept."""

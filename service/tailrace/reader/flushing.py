@@ -194,13 +194,14 @@ class Reader:
 
     def _wait(self, late: CatchingUp) -> None:
         """Ask for what lies below the floor; or be woken when this replica has reached the reader's position."""
+        below = late.below
         try:
-            for place, offset in late.below:
+            for place, offset in below:
                 if not late.is_served(place):
                     self._replays.ask(self, place, offset)
         except Farewell as farewell:
             self._refused = farewell
-        if not late.below:
+        if not below:
             self._tail.wait(self)
 
     # Going live, and leaving.
