@@ -69,6 +69,7 @@ listener.name.secure.scram-sha-512.sasl.jaas.config={scram} required;
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
 log.cleaner.backoff.ms=100
+log.flush.offset.checkpoint.interval.ms=1000
 log.initial.task.delay.ms=500
 log.retention.check.interval.ms=200
 """
@@ -244,9 +245,13 @@ class KafkaCluster:
         """Whether the broker shows the topic."""
         return topic in self._admin().list_topics(timeout=ADMIN_SECONDS).topics
 
+    def files(self, topic: str, partition: int) -> Path:
+        """Give the folder that holds one log, for tests that damage it: see `kafka_logs`."""
+        return self._folder / "data" / "log" / f"{topic}-{partition}"
+
     def segment(self, topic: str, partition: int) -> Path:
-        """Give the file that holds the partition's first records, for tests that damage it."""
-        return self._folder / "data" / "log" / f"{topic}-{partition}" / f"{0:020}.log"
+        """Give the file that holds the partition's first records."""
+        return self.files(topic, partition) / f"{0:020}.log"
 
     def producer(self, **config: Any) -> Producer:
         """A producer; configuration keys with ``_`` for ``.``. It chooses partitions as Java's does."""

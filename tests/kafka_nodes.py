@@ -102,10 +102,12 @@ class KafkaNodes:
             self.kill(node)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def create_topic(self, topic: str, partitions: int) -> None:
-        """Make a topic with a replica on every node, and return when all replicas follow."""
+    def create_topic(self, topic: str, partitions: int, **config: str) -> None:
+        """Make a topic with a replica on every node, and return when all replicas follow; configuration keys with
+        ``_`` for ``.``."""
+        settings = {key.replace("_", "."): value for key, value in config.items()}
         admin = self._admin()
-        admin.create_topics([NewTopic(topic, partitions, COUNT)])[topic].result(ADMIN_SECONDS)
+        admin.create_topics([NewTopic(topic, partitions, COUNT, config=settings)])[topic].result(ADMIN_SECONDS)
         self._wait_until(lambda: len(self.leaders(topic)) == partitions and self.in_sync(topic))
 
     def leaders(self, topic: str) -> dict[int, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import struct
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from crowd.asking import Ask, Hearer, Link
+from kafka_logs import CHECKPOINT, TRANSACTIONAL, batches, closed
+from tailrace.kafka import CorruptBatch
 from torture.clock import Clock, follow
 from torture.logs import unexpected
 from torture.people import Hop
@@ -92,6 +95,8 @@ def a_line(level: str, message: str) -> str:
         a_line("info", "listening"),
         a_line("warning", "topic calls-1 was deleted and made again"),
         a_line("error", "jumping from 3 to 7 in partition 0 of topic calls-1: retention"),
+        a_line("error", f"jumping from 3 to 7: {CorruptBatch('calls-1', 0, 3, 7, 'its checksum is wrong')}"),
+        a_line("error", f"a replay jumps from 3 to 7: {CorruptBatch('calls-1', 0, 3, 7, 'cut')}"),
     ],
 )
 def test_a_line_that_is_expected(line: str) -> None:
@@ -125,6 +130,45 @@ def test_what_stayed(name: str) -> None:
 def test_what_may_stay() -> None:
     """Events are there to stay, and less is no more."""
     assert [] == list(stayed({"timers": 3}, {"timers": 2, "events in the tail": 100, "open /dev/null": 1}))
+
+
+# What is damaged.
+
+
+def a_batch(first: int, records: int, *, attributes: int = 0) -> bytes:
+    """Write as much of a batch as `kafka_logs` reads."""
+    body = bytes(9) + struct.pack(">hi", attributes, records - 1) + bytes(40)
+    return struct.pack(">qi", first, len(body)) + body
+
+
+def test_batches_of_a_file(tmp_path: Path) -> None:
+    """Each with its offsets, whether a transaction has to do with it, and where it lies; one is damaged alone."""
+    file = tmp_path / f"{7:020}.log"
+    whole = a_batch(7, 3) + a_batch(10, 1, attributes=TRANSACTIONAL)
+    file.write_bytes(whole)
+    one, other = batches(file)
+    assert [(7, 10, False), (10, 11, True)] == [(each.first, each.next, each.transactional) for each in (one, other)]
+    other.damage()
+    damaged = file.read_bytes()
+    assert (whole[: other.begin], [other.end - 2]) == (
+        damaged[: other.begin],
+        [at for at, byte in enumerate(damaged) if byte != whole[at]],
+    )
+
+
+def test_files_that_a_broker_is_done_with(tmp_path: Path) -> None:
+    """Those that end at or before its recovery point: of the others it would cut off what is damaged, and the rest."""
+    folder = tmp_path / "calls-1-0"
+    folder.mkdir()
+    files = [folder / f"{first:020}.log" for first in (0, 5, 9)]
+    for file in files:
+        file.touch()
+    done = []
+    for point in (0, 5, 8, 9, 20):
+        (tmp_path / CHECKPOINT).write_text(f"0\n2\ncalls-1 1 99\ncalls-1 0 {point}\n")
+        done.append(len(list(closed(folder))))
+    (tmp_path / CHECKPOINT).write_text("0\n0\n")
+    assert ([0, 1, 1, 2, 2], []) == (done, list(closed(folder)))
 
 
 # The rest.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kafka_cluster import KafkaCluster, produce
+from kafka_logs import batches
 from real.clients import Client
 from real.producing import ask, fresh
 from real.service import ServiceProcess
@@ -20,7 +21,6 @@ from real.transports import sse, sse_h2, websocket, websocket_h2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from real.transports import Item
 
@@ -28,7 +28,6 @@ pytestmark = pytest.mark.kafka
 
 HOLE, WHOLE = 0, 1
 """The partition that gets a hole, and the one beside it."""
-BEFORE_LENGTH_COUNTS = 12
 
 
 @pytest.fixture
@@ -79,26 +78,6 @@ def before_reset(client: Client) -> list[Item]:
     return client.events[: sum(item in client.events for item in client.items[:first])]
 
 
-def batches(segment: Path) -> list[tuple[int, int]]:
-    """Give where each batch of a log file begins and ends."""
-    data, found, at = segment.read_bytes(), [], 0
-    while at < len(data):
-        end = at + BEFORE_LENGTH_COUNTS + int.from_bytes(data[at + 8 : at + 12])
-        found.append((at, end))
-        at = end
-    return found
-
-
-def damage(segment: Path, number: int) -> None:
-    """Flip a byte of one batch. The broker sends what the file holds, and does not look into it."""
-    _, end = batches(segment)[number]
-    with segment.open("r+b") as file:
-        file.seek(end - 2)
-        [byte] = file.read(1)
-        file.seek(end - 2)
-        file.write(bytes([byte ^ 0xFF]))
-
-
 async def test_retention_overtakes_the_service(kafka: KafkaCluster, topic: str, session: str) -> None:
     """Reading goes on at the log's start with one reset; its id, and an old one, are good for what is left."""
     with ServiceProcess(kafka.bootstrap, topic) as service:
@@ -137,7 +116,7 @@ async def test_a_batch_that_cannot_be_read(cluster: KafkaCluster, topic: str, se
             old = client.last_id
             with frozen(service):
                 say(cluster, topic, session, range(1, 6))
-                damage(cluster.segment(topic, HOLE), 3)
+                list(batches(cluster.segment(topic, HOLE)))[3].damage()
             await client.until_events(2 * 6 - 1)
         await asyncio.to_thread(service.restart)
         async with Client([service], [sse_h2], ask(service, session, old)) as late:
@@ -163,7 +142,7 @@ async def test_a_log_that_was_cut_off(cluster: KafkaCluster, topic: str, session
             await asyncio.to_thread(cluster.stop)
             segment = cluster.segment(topic, HOLE)
             with segment.open("r+b") as file:
-                file.truncate(batches(segment)[3][0])
+                file.truncate(list(batches(segment))[3].begin)
             await asyncio.to_thread(cluster.start)
             await client.until(lambda: bool(client.controls("reset")))
             async with Client([service], [websocket_h2], ask(service, session, beyond)) as late:

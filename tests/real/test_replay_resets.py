@@ -12,6 +12,7 @@ import pytest
 
 from changes import settled
 from kafka_cluster import KafkaCluster
+from kafka_logs import batches
 from real.clients import Client
 from real.past import (
     BEFORE,
@@ -29,7 +30,6 @@ from real.past import (
 )
 from real.producing import ask, fresh
 from real.service import ServiceProcess
-from real.test_jumps import damage
 from real.transports import sse, websocket
 from tailrace.dev import EmbeddedBroker
 
@@ -270,7 +270,7 @@ async def test_a_batch_that_cannot_be_read(ours: KafkaCluster, topic: str, sessi
         left_with = await id_before(service, past, session)
         await asyncio.to_thread(past.say, MEANWHILE)
         await push_out(ours.producer(), service, topic)
-        damage(ours.segment(topic, 0), 30)
+        list(batches(ours.segment(topic, 0)))[30].damage()
         async with those_back(service, session, left_with) as clients:
             await until_all_live(clients)
         await good_for_the_rest(service, session, clients[2])

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from crowd.history import History
 from crowd.producing import epoch_at
 from kafka_cluster import KafkaCluster
+from kafka_logs import Batch, batches, closed
 from torture.schedule import Fault
 from torture.voices import Voices
 
 MAX_PARTITIONS = 8
 """Ids name each of them: more would only make them longer."""
+FILES: Mapping[str, str] = {"segment_bytes": str(2**20)}
+"""How topics are configured: a file of a log is closed as soon as Kafka allows."""
 
 
 class Breaking:
@@ -35,6 +39,7 @@ class Breaking:
             "delete records": self._delete_records,
             "add a partition": self._add_a_partition,
             "make a topic again": self._make_again,
+            "damage a batch": self._damage_a_batch,
         }
 
     async def suffer(self, fault: Fault) -> None:
@@ -76,17 +81,36 @@ class Breaking:
     def _topic(self, fault: Fault) -> str:
         return self._topics[int(fault.share * len(self._topics))]
 
+    def _log(self, fault: Fault) -> tuple[str, int, float]:
+        """Give topic and partition of the log that it is done to, and the share that is then left open."""
+        topic = self._topic(fault)
+        share = fault.share * len(self._topics) % 1 * self._partitions[topic]
+        return topic, int(share), share % 1
+
     async def _delete_records(self, fault: Fault) -> None:
         """Delete from the beginning of one log: from a little to all, so that it overtakes whoever is away."""
-        topic = self._topic(fault)
-        share = fault.share * len(self._topics) % 1
-        partition = int(share * self._partitions[topic])
-        share = share * self._partitions[topic] % 1
+        topic, partition, share = self._log(fault)
         log = (self._voices[topic].epoch, partition)
         start, end = await asyncio.to_thread(self._kafka.bounds, topic, partition)
         before = start + round(share * (end - start))
         self._history.shortened(log, before, "retention")
         await asyncio.to_thread(self._kafka.delete_records, topic, partition, before)
+
+    async def _damage_a_batch(self, fault: Fault) -> None:
+        """Let a batch be unreadable for whoever has to ask for it; none, where no file of the log is closed yet.
+
+        A marker that says how a transaction ended is left alone: without it nobody can tell what was taken back.
+        """
+        topic, partition, share = self._log(fault)
+        found = await asyncio.to_thread(self._plain_batches, topic, partition)
+        if found:
+            batch = found[int(share * len(found))]
+            self._history.damaged((self._voices[topic].epoch, partition), batch.first, batch.next)
+            await asyncio.to_thread(batch.damage)
+
+    def _plain_batches(self, topic: str, partition: int) -> list[Batch]:
+        segments = closed(self._kafka.files(topic, partition))
+        return [batch for segment in segments for batch in batches(segment) if not batch.transactional]
 
     async def _add_a_partition(self, fault: Fault) -> None:
         topic = self._topic(fault)
@@ -103,5 +127,5 @@ class Breaking:
         await asyncio.to_thread(kafka.delete_topic, topic)
         await asyncio.sleep(fault.seconds)
         self._partitions[topic] = voices.partitions
-        await asyncio.to_thread(kafka.create_topic, topic, voices.partitions)
+        await asyncio.to_thread(partial(kafka.create_topic, topic, voices.partitions, **FILES))
         voices.speak(await asyncio.to_thread(epoch_at, kafka.bootstrap, topic))

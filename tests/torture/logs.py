@@ -11,6 +11,7 @@ HARMLESS = frozenset({"debug", "info"})
 EXPECTED = (
     r"topic \S+ was deleted and made again",
     r"jumping from \d+ to \d+ in partition \d+ of topic \S+: retention",
+    r"(a replay jumps|jumping) from \d+ to \d+.*: .* cannot be read.*",
     r"the broker \S+ .*",
 )
 """Messages of the level ``warning`` and above that faults are told by."""

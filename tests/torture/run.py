@@ -25,7 +25,7 @@ from crowd.producing import epoch_at
 from kafka_cluster import KafkaCluster
 from kafka_nodes import KafkaNodes
 from soak.traffic import Traffic
-from torture.breaking import Breaking
+from torture.breaking import FILES, Breaking
 from torture.logs import unexpected
 from torture.moving import Moving
 from torture.people import HEAVY_SESSIONS, RECEIVE_BUFFER_BYTES, People
@@ -264,7 +264,7 @@ def torture(plan: Plan) -> Report:
         kafka: KafkaCluster | KafkaNodes
         kafka = stack.enter_context(KafkaNodes()) if plan.nodes else stack.enter_context(one_broker())
         for word, topic in topics.items():
-            kafka.create_topic(topic, TOPICS[word][0])
+            kafka.create_topic(topic, TOPICS[word][0], **FILES)
         names = ",".join(topics.values())
         replicas = [stack.enter_context(Replica(each, everywhere(kafka), names)) for each in REPLICAS]
         run = Torture(plan, kafka, replicas, topics)

@@ -30,6 +30,7 @@ OF_KAFKA: Mapping[str, Chance] = {
     "delete records": Chance(10),
     "add a partition": Chance(3),
     "make a topic again": Chance(4, (0.0, 4.0)),
+    "damage a batch": Chance(6),
 }
 OF_NODES: Mapping[str, Chance] = {
     "kill a leader": Chance(3, (0.0, 8.0)),
