@@ -40,7 +40,8 @@ class Log:
     by_time: int | None = None
     """The answer to a question for an offset by time."""
     time_trouble: KafkaTrouble | None = None
-    """The same, where there is trouble."""
+    """The same, where there is trouble, as there is at and after this time:"""
+    time_trouble_from: int = 0
 
 
 class FakeKafka:
@@ -177,7 +178,9 @@ class FakeKafka:
             return log.end_troubles.popleft() if log.end_troubles else log.end
         if when == HIGH_WATERMARK:
             return log.end
-        return log.start if when == EARLIEST else log.time_trouble or log.by_time
+        if when == EARLIEST:
+            return log.start
+        return log.time_trouble if log.time_trouble and when >= log.time_trouble_from else log.by_time
 
     async def cleanup_policy(self, topic: str) -> str | KafkaTrouble:
         await asyncio.sleep(0)

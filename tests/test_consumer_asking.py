@@ -12,7 +12,7 @@ from tailrace.consumer import Asking
 from tailrace.consumer.asking import ANSWER_SECONDS
 from tailrace.consumer.topology import Topology
 from tailrace.errors import KafkaTrouble
-from tailrace.kafka import HIGH_WATERMARK, LATEST, BrokerUnavailable, NotLeader
+from tailrace.kafka import EARLIEST, HIGH_WATERMARK, LATEST, BrokerError, BrokerUnavailable, NotLeader
 from tailrace.tail import Tail
 
 
@@ -129,6 +129,18 @@ async def test_trouble_of_one_partition_is_told() -> None:
     kafka.logs["t", 1].time_trouble = NotLeader("t", 1)
     with pytest.raises(KafkaTrouble):
         await (await asking(kafka)).since(1700)
+
+
+@pytest.mark.parametrize("unread_ms, asked", [(500, [1]), (30_000, [1, 60]), (10**9, [1, 60, 3600, None])])
+async def test_time_in_a_batch_that_cannot_be_read(unread_ms: int, asked: list[int | None]) -> None:
+    """The broker cannot tell where in it the time lies: whoever asks begins before it, and hears of it there."""
+    now = 10**10
+    kafka = cluster(9, 9)
+    log = kafka.logs["t", 1]
+    log.time_trouble, log.time_trouble_from = BrokerError(-1, "UnknownServerError", "there"), now - unread_ms
+    log.by_time, log.start = 3, 2
+    assert await (await asking(kafka)).since(now) == [[4, 2 if asked[-1] is None else 3]]
+    assert kafka.whens[4:] == [EARLIEST if seconds is None else now - 1000 * seconds for seconds in asked]
 
 
 async def test_known_are_the_places_that_were_asked_for() -> None:

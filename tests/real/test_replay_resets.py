@@ -282,3 +282,19 @@ async def test_a_batch_that_cannot_be_read(ours: KafkaCluster, topic: str, sessi
         (reasons(client), heard(before_reset(client))[topic, 0][-1]) for client in clients
     ]
     assert [[2 * MEANWHILE - 1]] * 4 == [replayed(client) for client in clients]
+
+
+async def test_a_time_in_a_batch_that_cannot_be_read(ours: KafkaCluster, topic: str, session: str) -> None:
+    """The broker, which would have to look into it, does not tell where that time lies: whoever begins there is given
+    what comes before it, too, and hears of it where it stood."""
+    past = Past(ours, session, {topic: 1}, batch_num_messages=1, compression_type="gzip")
+    first_ms = int(time.time() * 1000) - 3_600_000
+    for minute in range(10):
+        await asyncio.to_thread(past.say, size=1000, timestamp=first_ms + 60_000 * minute)
+    with service_of(ours, topic) as service:
+        await push_out(ours.producer(), service, topic)
+        list(batches(ours.segment(topic, 0)))[5].damage()
+        since = str(first_ms + 60_000 * 5)
+        async with Client([service], [sse], ask(service, session, since=since)) as client:
+            await until_live(client)
+    assert ([4, 6, 7, 8, 9], ["unreadable"]) == (heard(client.events)[topic, 0], reasons(client))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tailrace.consumer.topology import Topology
 from tailrace.errors import KafkaTrouble
-from tailrace.kafka import HIGH_WATERMARK, LATEST, NotLeader
+from tailrace.kafka import EARLIEST, HIGH_WATERMARK, LATEST, BrokerError, NotLeader
 from tailrace.tail import Tail
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 1.0
 """For the log's ends. Whoever asks is about to be admitted, and can be without an answer: others look again later."""
+
+EARLIER_MS = (1000, 60_000, 3_600_000)
+"""How much earlier a time is asked for where nothing can be said of the one that is wanted: mostly a batch is short."""
 
 Place = tuple[str, int]
 
@@ -52,14 +55,16 @@ class Asking:
     async def since(self, when_ms: int) -> list[list[int]]:
         """Give the offsets of the first records that are not older than ``when_ms``, by topic and partition.
 
-        Where there is none, that is where this replica was before it asked: what comes meanwhile is one. Raises
-        `KafkaTrouble` when a leader does not tell, or does not see yet what this replica has read: one that has just
-        begun to lead may for a moment know of an earlier end, and of nothing behind it.
+        Where there is none, that is where this replica was before it asked: what comes meanwhile is one. Where a leader
+        cannot read what lies there, it may be an earlier one.
+
+        Raises `KafkaTrouble` when a leader does not tell, or does not see yet what this replica has read: one that has
+        just begun to lead may for a moment know of an earlier end, and of nothing behind it.
         """
         here = {place: self._here(place) for place in self._everywhere()}
         ends = await self._told(LATEST, here)
         found: dict[Place, int] = {}
-        for place, offset in (await self._told(when_ms, here)).items():
+        for place, offset in (await self._by_time(when_ms, here)).items():
             if offset is None and (ends.get(place) or 0) < here[place]:
                 raise NotLeader(*place)
             found[place] = here[place] if offset is None else offset
@@ -71,11 +76,20 @@ class Asking:
 
     async def _told(self, when: int, places: Iterable[Place]) -> dict[Place, int | None]:
         """Give what every leader answers. Raises `KafkaTrouble` where one does not."""
+        return {place: _good(offset) for place, offset in (await self._ask(when, places, tolerant=False)).items()}
+
+    async def _by_time(self, when_ms: int, places: Iterable[Place]) -> dict[Place, int | None]:
+        """Give what every leader answers to a time. Where it would have to read a batch, and cannot, it says only that
+        something is wrong; then it is asked for earlier times, and at last where the log begins."""
         found: dict[Place, int | None] = {}
-        for place, offset in (await self._ask(when, places, tolerant=False)).items():
-            if isinstance(offset, KafkaTrouble):
-                raise offset
-            found[place] = offset
+        for when in (when_ms, *(max(0, when_ms - earlier) for earlier in EARLIER_MS), EARLIEST):
+            answers = await self._ask(when, places, tolerant=False)
+            places = [
+                place for place, offset in answers.items() if isinstance(offset, BrokerError) and when != EARLIEST
+            ]
+            found |= {place: _good(offset) for place, offset in answers.items() if place not in places}
+            if not places:
+                break
         return found
 
     async def known(self, when: int, places: Iterable[Place]) -> dict[Place, int]:
@@ -111,3 +125,9 @@ class Asking:
                 row.append(offset)
             found.append(row)
         return found
+
+
+def _good(offset: int | KafkaTrouble | None) -> int | None:
+    if isinstance(offset, KafkaTrouble):
+        raise offset
+    return offset
