@@ -19,7 +19,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined] # it re-exports them without saying so
@@ -43,7 +43,7 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 from certificates import make_certificate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from concurrent.futures import Future
 
 RUN = Path(__file__).parent.parent / "deploy" / "kafka" / "run.py"
@@ -51,6 +51,16 @@ START_SECONDS = 180.0
 """The first start on a machine also gets 45 jars."""
 STOP_SECONDS = 20.0
 ADMIN_SECONDS = 20.0
+NOT_YET = frozenset(
+    {
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+    }
+)
+"""What a broker says that has just come back, and does not know yet what the metadata says."""
+T = TypeVar("T")
 
 USER, PASSWORD = "ada", "lovelace"
 SECURE = """\
@@ -221,7 +231,7 @@ class KafkaCluster:
 
     def delete_records(self, topic: str, partition: int, before: int) -> None:
         """Move the log's start to the offset ``before``, as retention does."""
-        self._administer("delete_records", [TopicPartition(topic, partition, before)])
+        patiently(lambda: self._administer("delete_records", [TopicPartition(topic, partition, before)]))
 
     def configure(self, topic: str, **config: str) -> None:
         """Change a topic's configuration; keys with ``_`` for ``.``."""
@@ -237,9 +247,12 @@ class KafkaCluster:
         admin, place = self._admin(), TopicPartition(topic, partition)
         earliest: Any = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the library's
         latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        asked = [admin.list_offsets({place: spec}) for spec in (earliest, latest)]
-        start, end = (each[place].result(ADMIN_SECONDS).offset for each in asked)
-        return start, end
+
+        def offset(spec: Any) -> int:
+            found: int = admin.list_offsets({place: spec})[place].result(ADMIN_SECONDS).offset
+            return found
+
+        return patiently(lambda: offset(earliest)), patiently(lambda: offset(latest))
 
     def exists(self, topic: str) -> bool:
         """Whether the broker shows the topic."""
@@ -311,6 +324,18 @@ class KafkaCluster:
             if time.monotonic() > give_up:
                 raise RuntimeError(f"topic {topic} has {len(led)} led partitions instead of {partitions}")
             time.sleep(0.02)
+
+
+def patiently(ask: Callable[[], T]) -> T:
+    """Give what ``ask`` gives, and ask again while the broker has yet to hear that it leads: it has just come back."""
+    give_up = time.monotonic() + ADMIN_SECONDS
+    while True:
+        try:
+            return ask()
+        except KafkaException as failure:
+            if failure.args[0].code() not in NOT_YET or time.monotonic() > give_up:
+                raise
+            time.sleep(0.05)
 
 
 def _started(command: list[str], log: BinaryIO) -> subprocess.Popen[bytes]:
