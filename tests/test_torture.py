@@ -63,6 +63,12 @@ def test_a_track_does_one_thing_after_the_other() -> None:
     assert faults[0].at >= FIRST_SECONDS
 
 
+def test_shares_are_less_than_one() -> None:
+    """Each is a place in a list, too."""
+    shares = {fault.share for fault in schedule(7, 36_000)}
+    assert (0 <= min(shares), max(shares) < 1, len(shares)) == (True, True, 100)
+
+
 def test_how_a_fault_is_written() -> None:
     """When, to whom, what, for how long, and the share that decides the rest."""
     fault = schedule(7, 300)[0]

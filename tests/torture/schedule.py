@@ -55,7 +55,8 @@ FIRST_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is done, ``at`` seconds after the beginning; ``share``, of one, decides what is left open."""
+    """One thing that is done, ``at`` seconds after the beginning; ``share``, which is 0 to 0.99, decides what is left
+    open."""
 
     at: float
     track: str
@@ -81,5 +82,5 @@ def _of_track(seed: int, track: str, chances: Mapping[str, Chance], seconds: flo
     while at < seconds:
         [what] = rng.choices(list(chances), [chance.weight for chance in chances.values()])
         lasts = rng.uniform(*chances[what].seconds)
-        yield Fault(round(at, 1), track, what, round(lasts, 1), round(rng.random(), 2))
+        yield Fault(round(at, 1), track, what, round(lasts, 1), rng.randrange(100) / 100)
         at += lasts + rng.uniform(*BETWEEN[track])
