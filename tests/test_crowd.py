@@ -510,6 +510,15 @@ every_gap = pytest.mark.parametrize(
 )
 
 
+def test_where_one_goes_on_behind_what_cannot_be_read(scene: Scene) -> None:
+    """For whoever looks into Kafka by themselves; what retention took hinders nobody."""
+    for do in (retained, damaged):
+        do(scene)
+    scene.history.damaged((E, 0), 17, 18)
+    scene.history.damaged((F, 0), 3, 4)
+    assert {0: [15, 18]} == scene.history.holes(E)
+
+
 @every_gap
 def test_a_right_reset(scene: Scene, do: Any, reason: str) -> None:
     """Where records are gone, a client is told why, and goes on behind them."""

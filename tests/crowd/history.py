@@ -223,6 +223,14 @@ class History:
         gaps = self.gaps.get(record.log, ())
         return next((gap for gap in gaps if gap.first <= record.offset < gap.next and gap.at <= at), None)
 
+    def holes(self, epoch: str) -> dict[int, list[int]]:
+        """Give, by partition of a topic, where one goes on behind each batch that cannot be read."""
+        return {
+            partition: [gap.next for gap in gaps if gap.reason == "unreadable"]
+            for (of, partition), gaps in self.gaps.items()
+            if of == epoch
+        }
+
     def era(self, log: Log, at: float) -> int:
         """Say how often the log had been cut off by then."""
         return sum(cut.at <= at for cut in self.cuts.get(log, ()))

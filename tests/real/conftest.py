@@ -35,6 +35,14 @@ def mortal(kafka: KafkaCluster) -> Iterator[KafkaCluster]:
 
 
 @pytest.fixture
+def ours(kafka: KafkaCluster) -> KafkaCluster:
+    """The broker, where a test may look into its files and stop it."""
+    if not kafka.ours:
+        pytest.fail("TEST_KAFKA_BOOTSTRAP names a broker whose log this test may not damage: unset it")
+    return kafka
+
+
+@pytest.fixture
 def session() -> str:
     """A session of the test's own, with a slash in it."""
     return fresh("chat/ada")

@@ -31,14 +31,6 @@ HOLE, WHOLE = 0, 1
 
 
 @pytest.fixture
-def cluster(kafka: KafkaCluster) -> KafkaCluster:
-    """The broker, where a test may look into its files and stop it."""
-    if not kafka.ours:
-        pytest.fail("TEST_KAFKA_BOOTSTRAP names a broker whose log this test may not damage: unset it")
-    return kafka
-
-
-@pytest.fixture
 def topic(kafka: KafkaCluster) -> str:
     name = fresh("jumps")
     kafka.create_topic(name, 2)
@@ -106,17 +98,17 @@ async def test_retention_overtakes_the_service(kafka: KafkaCluster, topic: str, 
     assert (["retention"], [], ["retention"]) == (reasons(client), reasons(again), reasons(late))
 
 
-async def test_a_batch_that_cannot_be_read(cluster: KafkaCluster, topic: str, session: str) -> None:
+async def test_a_batch_that_cannot_be_read(ours: KafkaCluster, topic: str, session: str) -> None:
     """It alone is passed over, with one reset; the partition beside it waits for nothing, nor does a service that
     starts over such a log."""
-    with ServiceProcess(cluster.bootstrap, topic) as service:
+    with ServiceProcess(ours.bootstrap, topic) as service:
         async with Client([service], [websocket], ask(service, session)) as client:
-            say(cluster, topic, session, [0])
+            say(ours, topic, session, [0])
             await client.until_events(2)
             old = client.last_id
             with frozen(service):
-                say(cluster, topic, session, range(1, 6))
-                list(batches(cluster.segment(topic, HOLE)))[3].damage()
+                say(ours, topic, session, range(1, 6))
+                list(batches(ours.segment(topic, HOLE)))[3].damage()
             await client.until_events(2 * 6 - 1)
         await asyncio.to_thread(service.restart)
         async with Client([service], [sse_h2], ask(service, session, old)) as late:
@@ -131,23 +123,23 @@ async def test_a_batch_that_cannot_be_read(cluster: KafkaCluster, topic: str, se
     )
 
 
-async def test_a_log_that_was_cut_off(cluster: KafkaCluster, topic: str, session: str) -> None:
+async def test_a_log_that_was_cut_off(ours: KafkaCluster, topic: str, session: str) -> None:
     """Reading goes on at the log's end, with one reset, and nobody is disconnected: as by an unclean election. Who was
     away comes back with an id that lies beyond the log, and is told, too."""
-    with ServiceProcess(cluster.bootstrap, topic) as service:
+    with ServiceProcess(ours.bootstrap, topic) as service:
         async with Client([service], [sse], ask(service, session)) as client:
-            say(cluster, topic, session, range(5))
+            say(ours, topic, session, range(5))
             await client.until_events(10)
             beyond = client.last_id
-            await asyncio.to_thread(cluster.stop)
-            segment = cluster.segment(topic, HOLE)
+            await asyncio.to_thread(ours.stop)
+            segment = ours.segment(topic, HOLE)
             with segment.open("r+b") as file:
                 file.truncate(list(batches(segment))[3].begin)
-            await asyncio.to_thread(cluster.start)
+            await asyncio.to_thread(ours.start)
             await client.until(lambda: bool(client.controls("reset")))
             async with Client([service], [websocket_h2], ask(service, session, beyond)) as late:
                 await late.until(lambda: bool(late.controls("live")))
-                say(cluster, topic, session, [5, 6])
+                say(ours, topic, session, [5, 6])
                 await asyncio.gather(client.until_events(14), late.until_events(4))
     assert (list(range(7)), list(range(7))) == (heard(client.events, HOLE), heard(client.events, WHOLE))
     assert ([5, 6], [5, 6]) == (heard(late.events, HOLE), heard(late.events, WHOLE))

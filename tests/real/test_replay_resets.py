@@ -63,14 +63,6 @@ def service(kafka: KafkaCluster, topic: str) -> Iterator[ServiceProcess]:
         yield process
 
 
-@pytest.fixture
-def ours(kafka: KafkaCluster) -> KafkaCluster:
-    """The broker, where a test may look into its files."""
-    if not kafka.ours:
-        pytest.fail("TEST_KAFKA_BOOTSTRAP names a broker whose log this test may not damage: unset it")
-    return kafka
-
-
 async def until_all_live(clients: list[Client]) -> None:
     for client in clients:
         await until_live(client)

@@ -23,12 +23,20 @@ FILES: Mapping[str, str] = {"segment_bytes": str(2**20)}
 
 
 class Breaking:
-    """Does to one broker what the schedule says; ``voices`` are those who speak to it, by topic."""
+    """Does to one broker what the schedule says; ``voices`` are those who speak to it, by topic. ``look`` is the last
+    chance to look into a topic that is about to be deleted."""
 
-    def __init__(self, kafka: KafkaCluster, history: History, voices: Mapping[str, Voices]) -> None:
+    def __init__(
+        self,
+        kafka: KafkaCluster,
+        history: History,
+        voices: Mapping[str, Voices],
+        look: Callable[[], Awaitable[object]],
+    ) -> None:
         self._kafka = kafka
         self._history = history
         self._voices = voices
+        self._look = look
         self._topics = list(voices)
         self._partitions = {topic: each.partitions for topic, each in voices.items()}
         self._faults: Mapping[str, Callable[[Fault], Awaitable[None]]] = {
@@ -123,6 +131,7 @@ class Breaking:
         topic, kafka = self._topic(fault), self._kafka
         voices = self._voices[topic]
         await voices.fall_silent()
+        await self._look()
         self._history.remade(voices.epoch)
         await asyncio.to_thread(kafka.delete_topic, topic)
         await asyncio.sleep(fault.seconds)

@@ -68,7 +68,7 @@ class Torture:
         self._kafka = kafka
         self._replicas = replicas
         self._rng = random.Random(plan.seed)
-        history = History()
+        history = self._history = History()
         history.forgetful = True  # a tail of a few seconds is
         self._judge = Judge(history)
         self._voices = {
@@ -81,7 +81,7 @@ class Torture:
         if isinstance(kafka, KafkaNodes):
             self._breaking = Moving(kafka, list(self._voices))
         else:
-            self._breaking = Breaking(kafka, history, self._voices)
+            self._breaking = Breaking(kafka, history, self._voices, self._look)
         self._everybody = Everybody(list(self._voices.values()), self._rng)
         endpoints = [endpoint_of(each) for each in replicas]
         self._people = People(plan.clients, self._rng, self._judge, endpoints, self._everybody.end)
@@ -176,8 +176,7 @@ class Torture:
         async def settle() -> None:
             while True:
                 await asyncio.sleep(SETTLE_SECONDS)
-                self._judge.behind()
-                await self._look_into_faults()
+                await self._look()
 
         task = asyncio.create_task(settle())
         try:
@@ -193,13 +192,19 @@ class Torture:
             more = list(stayed(before, (await asyncio.to_thread(replica.count)).counts))
         self.report.complaints += [f"{replica.name}: {each}" for each in more]
 
+    async def _look(self) -> None:
+        """Judge what can be judged by now, and look into what is wrong."""
+        self._judge.behind()
+        await self._look_into_faults()
+
     async def _look_into_faults(self) -> None:
         """Look for what the clients lacked as soon as that is found, while Kafka still has it."""
         wanted = {each: fault.lacking.log[0] for fault in self._judge.faults for each in lacked(fault) if fault.lacking}
         for topic, voices in self._voices.items():
             if new := [each for each, epoch in wanted.items() if epoch == voices.epoch and each not in self._places]:
                 with contextlib.suppress(KafkaException, TimeoutError):  # it is away: another time
-                    places = await asyncio.to_thread(look, self._kafka.bootstrap, topic, new)
+                    holes = self._history.holes(voices.epoch)
+                    places = await asyncio.to_thread(look, self._kafka.bootstrap, topic, new, holes)
                     self._places |= {each: places.get(each, []) for each in new}
 
     def _is_twice(self, fault: Wrongdoing) -> bool:

@@ -19,7 +19,8 @@ from torture.worker import Worker
 REFRESH_MS = 1000
 """How soon producers know of a partition that was added."""
 ONCE: dict[str, Any] = {"enable_idempotence": False, "retries": 0}
-"""Kafka has been seen to take an idempotent producer's batch twice, where it was killed before it had answered."""
+"""Kafka has been seen to take an idempotent producer's batch twice, where it was killed before it had answered. Even so
+librdkafka offers again what a broker does not take because it is not, or no longer, the leader."""
 MAX_UNDER_WAY = 100
 """Nobody says more while nobody answers: the more is under way when a broker goes, the more is doubtful."""
 

@@ -10,19 +10,23 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
 from crowd.producing import saying
 from kafka_cluster import ADMIN_SECONDS, QUIET
 
 LOOK_SECONDS = 60.0
 SHOWN_BYTES = 40
+UNREADABLE = frozenset({KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION})
 Said = tuple[str, int]
 """A session, and one of its numbers."""
 
 
-def look(bootstrap: str, topic: str, wanted: Collection[Said]) -> Mapping[Said, Sequence[str]]:
-    """Give all places where a topic has what is wanted, and how it begins there. Blocks.
+def look(
+    bootstrap: str, topic: str, wanted: Collection[Said], holes: Mapping[int, Sequence[int]]
+) -> Mapping[Said, Sequence[str]]:
+    """Give all places where a topic has what is wanted, and how it begins there. Blocks. ``holes`` are, by partition,
+    the offsets behind batches that cannot be read.
 
     Raises:
         TimeoutError: Kafka gave not all of the topic in time, or nothing.
@@ -42,7 +46,10 @@ def look(bootstrap: str, topic: str, wanted: Collection[Said]) -> Mapping[Said, 
                 raise TimeoutError(f"topic {topic} could not be read to its end")
             for message in consumer.consume(1000, 0.5):
                 if (error := message.error()) is not None:
-                    ended |= {message.partition()} if error.code() == KafkaError._PARTITION_EOF else set()
+                    if error.code() == KafkaError._PARTITION_EOF:
+                        ended.add(message.partition())
+                    else:
+                        _pass_over(consumer, message, holes)
                     continue
                 value = message.value() or b""
                 if (said := words.get(value[: value.find(b" ", value.find(b" ") + 1) + 1])) is not None:
@@ -51,3 +58,12 @@ def look(bootstrap: str, topic: str, wanted: Collection[Said]) -> Mapping[Said, 
         return found
     finally:
         consumer.close()
+
+
+def _pass_over(consumer: Consumer, failed: Message, holes: Mapping[int, Sequence[int]]) -> None:
+    """Go on behind a batch that could not be read. Whatever else went wrong mends itself, or ends in a time-out."""
+    error, topic, partition, offset = failed.error(), failed.topic(), failed.partition(), failed.offset()
+    if error is None or error.code() not in UNREADABLE or topic is None or partition is None or offset is None:
+        return
+    if behind := [each for each in holes.get(partition, ()) if each > offset >= 0]:
+        consumer.seek(TopicPartition(topic, partition, min(behind)))
