@@ -18,8 +18,8 @@ from torture.voices import Voices
 
 MAX_PARTITIONS = 8
 """Ids name each of them: more would only make them longer."""
-FILES: Mapping[str, str] = {"segment_bytes": str(2**20)}
-"""How topics are configured: a file of a log is closed as soon as Kafka allows."""
+FILES: Mapping[str, str] = {"segment_ms": "3000"}
+"""How topics are configured: with files that are soon closed."""
 
 
 class Breaking:
