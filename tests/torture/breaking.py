@@ -6,6 +6,7 @@ The broker is up before and after each fault, so that whatever needs one to answ
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
@@ -110,11 +111,12 @@ class Breaking:
         A marker that says how a transaction ended is left alone: without it nobody can tell what was taken back.
         """
         topic, partition, share = self._log(fault)
-        found = await asyncio.to_thread(self._plain_batches, topic, partition)
-        if found:
-            batch = found[int(share * len(found))]
-            self._history.damaged((self._voices[topic].epoch, partition), batch.first, batch.next)
-            await asyncio.to_thread(batch.damage)
+        with contextlib.suppress(FileNotFoundError):  # retention has just taken it
+            found = await asyncio.to_thread(self._plain_batches, topic, partition)
+            if found:
+                batch = found[int(share * len(found))]
+                self._history.damaged((self._voices[topic].epoch, partition), batch.first, batch.next)
+                await asyncio.to_thread(batch.damage)
 
     def _plain_batches(self, topic: str, partition: int) -> list[Batch]:
         segments = closed(self._kafka.files(topic, partition))
