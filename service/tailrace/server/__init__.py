@@ -7,6 +7,7 @@ From the bottom up::
     descriptors  how many files may be open
     waiters      those who wait for one thing to change
     incoming     what a peer has sent, and whose turn it is
+    turnstile    whose first request is heard in this turn of the loop
     inbox        what an application will receive
     sendbuffer   what one HTTP/2 stream has yet to send
     progress     how much a peer has taken, and the end of one that takes too little

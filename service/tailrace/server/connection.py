@@ -211,6 +211,8 @@ class Connection(asyncio.Protocol):
         try:
             await self._begin()
             self.set_idle(True)
+            await self._incoming.arrived()
+            await self._keeper.turnstile.through()
             while data := await self._read():
                 await self._handle(data)
         except Exception:

@@ -46,13 +46,18 @@ class Incoming:
         """Forget what nobody will look at."""
         self._data.clear()
 
+    async def arrived(self) -> None:
+        """Wait until there is something to take, or nothing will be added."""
+        while not (self._data or self.over):
+            await self._reader.wait()
+
     async def take(self) -> bytes:
         """Give the next slice, or wait for it; nothing at the end. Lets the loop go on when its time has come."""
         if self._data and self._clock() > self._yields_at:
             await asyncio.sleep(0)
             self._yields_at = self._clock() + TURN_SECONDS
-        while not (self._data or self.over):
-            await self._reader.wait()
+        if not (self._data or self.over):
+            await self.arrived()
             self._yields_at = self._clock() + TURN_SECONDS
         data = bytes(memoryview(self._data)[:SLICE_BYTES])
         if len(data) == len(self._data):

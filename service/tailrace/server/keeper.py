@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from tailrace.server.connection import Connection
     from tailrace.server.settings import Patience
+    from tailrace.server.turnstile import Turnstile
 
 
 class Keeper(Protocol):
@@ -18,6 +19,7 @@ class Keeper(Protocol):
     app: ASGIApp
     config: Config
     patience: Patience
+    turnstile: Turnstile
 
     def made(self, connection: Connection) -> None:
         """Take ``connection`` into the book."""

@@ -24,6 +24,7 @@ from tailrace.server.connection import Connection
 from tailrace.server.door import Door
 from tailrace.server.settings import (
     BACKLOG,
+    FIRSTS_PER_TURN,
     MAX_SOCKETS,
     SEND_BUFFER_BYTES,
     STALL_SECONDS,
@@ -32,6 +33,7 @@ from tailrace.server.settings import (
     hypercorn_config,
     tls_context,
 )
+from tailrace.server.turnstile import Turnstile
 
 if TYPE_CHECKING:
     import ssl
@@ -67,6 +69,7 @@ class Listener:
         self.app = site.app
         self.config = hypercorn_config()
         self.patience = patience
+        self.turnstile = Turnstile(FIRSTS_PER_TURN)
         self.max_sockets = site.max_sockets
         self._site = site
         self._on_limit = on_limit
