@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import h2.connection
 import pytest
 
 from changes import settled
@@ -17,6 +19,13 @@ from tailrace.server.settings import FIRSTS_PER_TURN
 from tailrace.server.turnstile import Turnstile
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def h2_preface() -> bytes:
+    """Give what an HTTP/2 client says at first."""
+    client = h2.connection.H2Connection()
+    client.initiate_connection()
+    return client.data_to_send()
 
 
 class Turns:
@@ -90,6 +99,30 @@ async def test_it_rests_while_nobody_comes() -> None:
         now = turns.now
         await crowd.come(3)
         assert (turns.now, crowd.gone_through) == (now, [0, 1, 2, 3])
+
+
+@pytest.mark.both_loops
+@pytest.mark.parametrize("first", [GET, h2_preface()], ids=["HTTP/1.1", "HTTP/2"])
+async def test_who_has_gone_is_not_heard(first: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """A crowd that is cut off while it waits: most of it asks for nothing any more, nothing is left of it, and whoever
+    comes then is answered."""
+    heard = 0
+
+    async def note(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal heard
+        heard += 1
+        await hello(scope, receive, send)
+
+    async with serving(note) as here:
+        for _ in range(50):
+            with socket.create_connection((here.host, here.port)) as one:
+                one.sendall(first)
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reader, writer = await here.open(GET)
+        assert await reader.readline() == b"HTTP/1.1 200 \r\n"
+        writer.transport.abort()
+        await settled(lambda: not here.server._listeners[0]._connections)
+    assert (heard < 50, []) == (True, caplog.messages)
 
 
 @pytest.mark.both_loops

@@ -66,9 +66,10 @@ class Connection(asyncio.Protocol):
         self._transport = transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         self._watch = Watch(transport)
-        tls = transport.get_extra_info("ssl_object")
+        info = transport.get_extra_info
+        tls = info("ssl_object")
         kind = Http2 if tls is not None and tls.selected_alpn_protocol() == "h2" else Http1
-        self._protocol = self._speak(kind)
+        self._protocol = self._speak(kind, tls is not None, _address(info("peername")), _address(info("sockname")))
         self._keeper.made(self)
         self.task = self._loop.create_task(self._run())
 
@@ -189,12 +190,11 @@ class Connection(asyncio.Protocol):
 
     # Within.
 
-    def _speak(self, kind: type[Http1 | Http2]) -> Http1 | Http2:
-        info = self._transport.get_extra_info
-        return kind(
-            self, self._keeper.app, self._keeper.config, CONTEXT, None, {}, info("ssl_object") is not None,
-            _address(info("peername")), _address(info("sockname")), self._send,
-        )  # fmt: skip
+    def _speak(
+        self, kind: type[Http1 | Http2], secure: bool, client: tuple[str, int] | None, server: tuple[str, int] | None
+    ) -> Http1 | Http2:
+        keeper = self._keeper
+        return kind(self, keeper.app, keeper.config, CONTEXT, None, {}, secure, client, server, self._send)
 
     async def _send(self, event: Event) -> None:
         """Hypercorn's way to a connection."""
@@ -213,6 +213,8 @@ class Connection(asyncio.Protocol):
             self.set_idle(True)
             await self._incoming.arrived()
             await self._keeper.turnstile.through()
+            if self._lost:
+                self._incoming.clear()  # whoever has gone meanwhile has asked for nothing
             while data := await self._read():
                 await self._handle(data)
         except Exception:
@@ -245,7 +247,8 @@ class Connection(asyncio.Protocol):
         try:
             await self._protocol.handle(RawData(data))
         except H2ProtocolAssumedError as preface:
-            self._protocol = self._speak(Http2)
+            was = self._protocol  # the transport may know nobody any more
+            self._protocol = self._speak(Http2, was.ssl, was.client, was.server)
             await self._begin()
             await self._protocol.handle(RawData(preface.data))
 
