@@ -81,7 +81,7 @@ async def test_since_is_the_first_offset_that_is_not_older() -> None:
     kafka = cluster(9, 9)
     kafka.logs["t", 1].by_time = 3
     assert await (await asking(kafka)).since(1700) == [[4, 3]]
-    assert kafka.whens == [LATEST, LATEST, 1700, 1700]
+    assert kafka.whens == [1700, 1700, LATEST, 1700]
 
 
 async def test_what_comes_while_kafka_is_asked_for_a_time_is_not_older() -> None:
@@ -105,6 +105,19 @@ async def test_a_leader_that_sees_less_than_was_read_does_not_know_of_a_time() -
         await one.since(1700)
     kafka.logs["t", 0].by_time = 2
     assert await one.since(1700) == [[2]]
+
+
+async def test_a_leader_that_sees_less_for_a_moment() -> None:
+    """It has just come back, and sees all again when it is asked for its end: so it is asked for the time once more."""
+    kafka = cluster(9)
+    log = kafka.logs["t", 0]
+
+    async def now_and_then() -> None:
+        log.by_time = 2 if kafka.whens else None
+        await asyncio.sleep(0)
+
+    kafka.pause_offsets = now_and_then
+    assert await (await asking(kafka)).since(1700) == [[2]]
 
 
 async def test_since_needs_every_leader() -> None:
@@ -138,9 +151,9 @@ async def test_time_in_a_batch_that_cannot_be_read(unread_ms: int, asked: list[i
     kafka = cluster(9, 9)
     log = kafka.logs["t", 1]
     log.time_trouble, log.time_trouble_from = BrokerError(-1, "UnknownServerError", "there"), now - unread_ms
-    log.by_time, log.start = 3, 2
+    kafka.logs["t", 0].by_time, log.by_time, log.start = 4, 3, 2
     assert await (await asking(kafka)).since(now) == [[4, 2 if asked[-1] is None else 3]]
-    assert kafka.whens[4:] == [EARLIEST if seconds is None else now - 1000 * seconds for seconds in asked]
+    assert kafka.whens[2:] == [EARLIEST if seconds is None else now - 1000 * seconds for seconds in asked]
 
 
 async def test_known_are_the_places_that_were_asked_for() -> None:

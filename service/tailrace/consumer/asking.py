@@ -62,9 +62,14 @@ class Asking:
         just begun to lead may for a moment know of an earlier end, and of nothing behind it.
         """
         here = {place: self._here(place) for place in self._everywhere()}
-        ends = await self._told(LATEST, here)
+        answers = await self._by_time(when_ms, here)
+        ends = dict[Place, int | None]()
+        if none := [place for place, offset in answers.items() if offset is None]:
+            # One that has just come back sees all a moment later: its end is asked for in between, not before or after.
+            ends = await self._told(LATEST, none)
+            answers |= await self._by_time(when_ms, none)
         found: dict[Place, int] = {}
-        for place, offset in (await self._by_time(when_ms, here)).items():
+        for place, offset in answers.items():
             if offset is None and (ends.get(place) or 0) < here[place]:
                 raise NotLeader(*place)
             found[place] = here[place] if offset is None else offset
