@@ -10,22 +10,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import h2.connection
 import pytest
 
 from changes import settled
+from h2raw import PREFACE, SETTINGS, frame, headers
 from serving import hello, serving
 from tailrace.server.settings import FIRSTS_PER_TURN
 from tailrace.server.turnstile import Turnstile
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-def h2_preface() -> bytes:
-    """Give what an HTTP/2 client says at first."""
-    client = h2.connection.H2Connection()
-    client.initiate_connection()
-    return client.data_to_send()
 
 
 class Turns:
@@ -102,7 +95,7 @@ async def test_it_rests_while_nobody_comes() -> None:
 
 
 @pytest.mark.both_loops
-@pytest.mark.parametrize("first", [GET, h2_preface()], ids=["HTTP/1.1", "HTTP/2"])
+@pytest.mark.parametrize("first", [GET, PREFACE + frame(SETTINGS) + headers(1)], ids=["HTTP/1.1", "HTTP/2"])
 async def test_who_has_gone_is_not_heard(first: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """A crowd that is cut off while it waits: most of it asks for nothing any more, nothing is left of it, and whoever
     comes then is answered."""

@@ -50,15 +50,14 @@ class Incoming:
         """Wait until there is something to take, or nothing will be added."""
         while not (self._data or self.over):
             await self._reader.wait()
+            self._yields_at = self._clock() + TURN_SECONDS
 
     async def take(self) -> bytes:
         """Give the next slice, or wait for it; nothing at the end. Lets the loop go on when its time has come."""
         if self._data and self._clock() > self._yields_at:
             await asyncio.sleep(0)
             self._yields_at = self._clock() + TURN_SECONDS
-        if not (self._data or self.over):
-            await self.arrived()
-            self._yields_at = self._clock() + TURN_SECONDS
+        await self.arrived()
         data = bytes(memoryview(self._data)[:SLICE_BYTES])
         if len(data) == len(self._data):
             self._data = bytearray()  # emptied, one keeps its memory
