@@ -150,3 +150,28 @@ async def test_partitions_added_meanwhile(kafka: KafkaCluster, topic: str, sessi
     new = {(topic, number): list(range(MEANWHILE)) for number in range(PARTITIONS, 6)}
     assert [{**past.since(BEFORE), **new}] * 4 == [heard(client.events) for client in clients]
     assert [([], [True])] * 4 == [(reasons(client), resumed(client)) for client in clients]
+
+
+async def test_a_restart_is_answered_from_memory(kafka: KafkaCluster, topic: str, session: str) -> None:
+    """Whoever was there comes back with a position of their own, over any transport; the one scan that fills the memory
+    is enough for all of them."""
+    past = Past(kafka, session, {topic: PARTITIONS})
+    past.say(MEANWHILE)
+    with service_of(kafka, topic) as service:
+        async with Client([service], [sse], ask(service, session, **{"from": "earliest"})) as before:
+            await before.until_events(past.total)
+        await asyncio.to_thread(service.kill)
+        await asyncio.to_thread(service.start)
+        async with AsyncExitStack() as stack:
+            back = []
+            for number, event in enumerate(before.events):
+                transport = list(TRANSPORTS.values())[number % 4]
+                client = Client([service], [transport], ask(service, session, event.id))
+                back.append(await stack.enter_async_context(client))
+            for client in back:
+                await until_live(client)
+        scanned = [service.metric(f"tailrace_{name}_total") for name in ("kafka_records", "replay_fetches")]
+    assert [heard(before.events[number:]) for number in range(1, past.total + 1)] == [
+        heard(each.events) for each in back
+    ]
+    assert ([past.total, 0], {True}) == (scanned, {said for client in back for said in resumed(client)})
