@@ -12,7 +12,17 @@ from tailrace.consumer import Asking
 from tailrace.consumer.asking import ANSWER_SECONDS
 from tailrace.consumer.topology import Topology
 from tailrace.errors import KafkaTrouble
-from tailrace.kafka import EARLIEST, HIGH_WATERMARK, LATEST, BrokerError, BrokerUnavailable, NotLeader
+from tailrace.kafka import (
+    EARLIEST,
+    HIGH_WATERMARK,
+    LATEST,
+    BrokerError,
+    BrokerUnavailable,
+    Identity,
+    NotLeader,
+    Stretch,
+    TopicIdentity,
+)
 from tailrace.tail import Tail
 
 
@@ -118,6 +128,46 @@ async def test_a_leader_that_sees_less_for_a_moment() -> None:
 
     kafka.pause_offsets = now_and_then
     assert await (await asking(kafka)).since(1700) == [[2]]
+
+
+def read_up_to(newest_ms: int) -> Stretch:
+    """What this replica has read of the first partition."""
+    return Stretch("t", 0, (), 4, 0, 9, 9, None, newest_ms)
+
+
+@pytest.mark.parametrize("when_ms, found", [(1700, 2), (1701, 4)])
+async def test_a_time_of_which_more_was_read_than_kafka_knows(when_ms: int, found: int) -> None:
+    """Kafka has deleted what it looks at, and does not look behind it: whoever asks begins where the log does."""
+    kafka = cluster(9)
+    kafka.logs["t", 0].start = 2
+    one = await asking(kafka)
+    for newest_ms in (1700, 1699, -1):
+        one.note(read_up_to(newest_ms))
+    assert await one.since(when_ms) == [[found]]
+
+
+async def test_what_was_read_of_a_topic_that_was_made_again_says_nothing() -> None:
+    """Of the new one Kafka knows best."""
+    kafka = cluster(9)
+    one = await asking(kafka)
+    one.note(read_up_to(1700))
+    one._tail.learn(0, "0badcafe", 1)
+    assert await one.since(1700) == [[0]]
+    assert EARLIEST not in kafka.whens
+
+
+async def test_partition_that_loses_its_leader_meanwhile_has_not_answered() -> None:
+    """What was said of it earlier was to be asked again."""
+    kafka = cluster(9)
+    one = await asking(kafka)
+
+    def lost() -> None:
+        if kafka.whens[-1] == LATEST:
+            one._topology.take_up(Identity("cluster", (1,), {"t": TopicIdentity("t", kafka.ids["t"], (None,), None)}))
+
+    kafka.on_offsets = lost
+    with pytest.raises(NotLeader):
+        await one.since(1700)
 
 
 async def test_since_needs_every_leader() -> None:

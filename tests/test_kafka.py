@@ -239,12 +239,21 @@ def test_old_message_formats_are_read() -> None:
     builder.append(0, 1000, b"key", b"old")
     builder.append(1, 1001, b"key", b"older")
     found = read_batches(bytes(builder.build()), 0)
-    assert (seen(found.records), found.next_offset) == ([(0, b"old"), (1, b"older")], 2)
+    assert (seen(found.records), found.next_offset, found.newest_ms) == ([(0, b"old"), (1, b"older")], 2, 1001)
 
 
 def test_nothing_is_nothing() -> None:
     """An empty answer leaves the position alone."""
-    assert read_batches(b"", 5) == ([], 5, None)
+    assert read_batches(b"", 5) == ([], 5, -1, None)
+
+
+def test_newest_of_all_that_was_passed() -> None:
+    """Markers count, because they do where Kafka looks for a time; a batch that cannot be read does not."""
+    old, older = batch(0, [b"a", b"b", b"c"]), batch(3, [b"d"])
+    marker = batch(4, [b"", b"", b"", b"", b""], key=COMMIT, producer=7, attributes=TRANSACTIONAL | CONTROL)
+    bad = broken(batch(9, [b"x"] * 9))
+    passed = [read_batches(data, 0).newest_ms for data in (old, old + older, old + marker, old + bad, older + bad)]
+    assert passed == [1002, 1002, 1004, 1002, 1000]
 
 
 # Requests and answers ----------------------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ pytestmark = pytest.mark.kafka
 LOST = ("one", "two", "three")
 """Words that memory has lost, a minute apart; ``four``, in the same partition, it holds."""
 MINUTE_MS = 60_000
+FILE_BYTES = 400_000
+"""Of a word: two fit into one of Kafka's files."""
 EAST = timezone(timedelta(hours=5, minutes=30))
 
 
@@ -118,3 +120,24 @@ async def test_now(kafka: KafkaCluster, told: Told, transport: Transport, query:
         await asyncio.to_thread(produce, kafka.producer(), topic, 0, [b"after"], key=session)
         await client.until_events(1)
     assert (["after"], [False], []) == ([event.data for event in client.events], resumed(client), replayed(client))
+
+
+@pytest.mark.parametrize("transport", [sse, websocket], ids=["sse", "websocket"])
+async def test_since_a_time_that_kafka_hides(ours: KafkaCluster, transport: Transport) -> None:
+    """Kafka looks for a time in one of its files only: where the record that it goes by has been deleted from that, it
+    says that nothing is so young. Whoever asks is given all that is, with what is older before it."""
+    topic, session = fresh("hidden"), fresh("chat/ada")
+    ours.create_topic(topic, 1, segment_bytes="1048576")
+    producer = ours.producer()
+    for ms, word in ((3000, b"deleted"), (1000, b"older"), (2500, b"younger")):
+        padded = word.ljust(FILE_BYTES)
+        produce(producer, topic, 0, [padded], key=session, timestamp=ms)
+    assert len(list(ours.files(topic, 0).glob("*.log"))) == 2
+    with service_of(ours, topic) as service:
+        ours.delete_records(topic, 0, before=1)
+        async with Client([service], [transport], ask(service, session, since="2000")) as client:
+            await until_live(client)
+        async with Client([service], [transport], ask(service, session, since="3001")) as later:
+            await until_live(later)
+    assert ["older", "younger"] == [event.data.strip() for event in client.events]
+    assert ([], []) == (later.events, reasons(client))

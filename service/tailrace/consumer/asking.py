@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tailrace.consumer.topology import Topology
 from tailrace.errors import KafkaTrouble
-from tailrace.kafka import EARLIEST, HIGH_WATERMARK, LATEST, BrokerError, NotLeader
+from tailrace.kafka import EARLIEST, HIGH_WATERMARK, LATEST, BrokerError, NotLeader, Stretch
 from tailrace.tail import Tail
 
 if TYPE_CHECKING:
@@ -37,6 +37,14 @@ class Asking:
         self._turn = asyncio.Lock()
         self._asked = self._answered = 0
         self._ends: dict[Place, int] = {}
+        self._newest: dict[Place, tuple[str, int]] = {}
+        """By partition, in which epoch this replica has read it, and the greatest timestamp (Unix ms) that it met."""
+
+    def note(self, stretch: Stretch) -> None:
+        """Learn how new the records are that this replica has read. Call it for each stretch once it was appended."""
+        place = stretch.topic, stretch.partition
+        newest_ms = max(stretch.newest_ms, self._newest_ms(place))
+        self._newest[place] = self._epoch(place), newest_ms
 
     async def ends(self) -> list[list[int]]:
         """Give high watermarks asked for from now on, by topic and partition; a topic without an answer has none."""
@@ -56,7 +64,7 @@ class Asking:
         """Give the offsets of the first records that are not older than ``when_ms``, by topic and partition.
 
         Where there is none, that is where this replica was before it asked: what comes meanwhile is one. Where a leader
-        cannot read what lies there, it may be an earlier one.
+        cannot read what lies there, or has deleted it, it may be an earlier one.
 
         Raises `KafkaTrouble` when a leader does not tell, or does not see yet what this replica has read: one that has
         just begun to lead may for a moment know of an earlier end, and of nothing behind it.
@@ -68,6 +76,10 @@ class Asking:
             # One that has just come back sees all a moment later: its end is asked for in between, not before or after.
             ends = await self._told(LATEST, none)
             answers |= await self._by_time(when_ms, none)
+        # Kafka looks at the first segment only whose greatest timestamp is not older, and at nothing behind it, though
+        # all that is not older has been deleted from that one (DeleteRecords, KIP-107) and it waits for its own end.
+        hidden = [place for place in none if answers[place] is None and self._newest_ms(place) >= when_ms]
+        answers |= await self._told(EARLIEST, hidden)
         found: dict[Place, int] = {}
         for place, offset in answers.items():
             if offset is None and (ends.get(place) or 0) < here[place]:
@@ -113,6 +125,8 @@ class Asking:
                 except KafkaTrouble:
                     if not tolerant:
                         raise
+        if not tolerant and (unasked := wanted - found.keys()):
+            raise NotLeader(*min(unasked))
         return found
 
     def _everywhere(self) -> list[Place]:
@@ -120,6 +134,13 @@ class Asking:
 
     def _here(self, place: Place) -> int:
         return self._tail.next_offset(self._topology.number(place[0]), place[1])
+
+    def _epoch(self, place: Place) -> str:
+        return self._tail.epochs[self._topology.number(place[0])]
+
+    def _newest_ms(self, place: Place) -> int:
+        epoch, newest_ms = self._newest.get(place, ("", -1))
+        return newest_ms if epoch == self._epoch(place) else -1
 
     def _by_topic(self, offsets: dict[Place, int]) -> list[list[int]]:
         """Arrange by topic; as far as a topic's partitions are told without a hole."""

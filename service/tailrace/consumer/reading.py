@@ -244,6 +244,7 @@ class Consumer:
         topic was made again: what would come then, or a jump, would be told in the name of the old one.
         """
         place, trouble = (stretch.topic, stretch.partition), stretch.trouble
+        self.asking.note(stretch)
         if trouble is None:
             if self._place_troubles.pop(place, None) is not None:
                 self._corrupt.pop(place, None)

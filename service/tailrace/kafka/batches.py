@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # last offset delta, two timestamps, producer id, producer epoch, base sequence, count. The first 17 bytes are the same
 # shape in all formats.
 _FRAME = Struct(">qi4xb")
-_HEADER = Struct(">21xhi16xq")
+_HEADER = Struct(">21xhi8xqq")
 _BEFORE_LENGTH_COUNTS = 12
 _LEAST_LENGTH = {0: 14, 1: 22, 2: 49}
 """By magic: no batch says that it is shorter than its own header."""
@@ -44,10 +44,14 @@ class Unreadable(NamedTuple):
 
 
 class Batches(NamedTuple):
-    """What the bytes gave: nothing of the unreadable batch, and nothing after it."""
+    """What the bytes gave: nothing of the unreadable batch, and nothing after it.
+
+    ``newest_ms`` is the greatest timestamp (Unix ms) of all that was passed, markers included; -1 where nothing was.
+    """
 
     records: Sequence[Record]
     next_offset: int
+    newest_ms: int
     unreadable: Unreadable | None
 
 
@@ -86,7 +90,7 @@ def read_batches(data: bytes, position: int, aborted: Iterable[tuple[int, int]] 
     """
     records: list[Record] = []
     hidden = _Hidden(aborted)
-    at, size = 0, len(data)
+    at, size, newest_ms = 0, len(data), -1
     while size - at >= _FRAME.size:
         first, length, magic = _FRAME.unpack_from(data, at)
         end = at + _BEFORE_LENGTH_COUNTS + length
@@ -95,7 +99,7 @@ def read_batches(data: bytes, position: int, aborted: Iterable[tuple[int, int]] 
         next_offset = first + 1
         try:
             if magic == 2:
-                attributes, delta, producer = _HEADER.unpack_from(data, at)
+                attributes, delta, batch_ms, producer = _HEADER.unpack_from(data, at)
                 next_offset += delta if delta > 0 else 0  # noqa: FURB136  a call costs more than all of this
             if end > size or length < _LEAST_LENGTH.get(magic, size):
                 raise _flaw(magic)  # noqa: TRY301
@@ -105,11 +109,15 @@ def read_batches(data: bytes, position: int, aborted: Iterable[tuple[int, int]] 
             if magic == 2 and attributes & _SPECIAL and hidden.hides(attributes, producer, first, found):
                 found = ()
         except Exception as error:  # noqa: BLE001 - codecs and Cython raise what they like; all mean the same
-            return Batches(records, position, Unreadable(first, max(next_offset, position + 1), _reason(error)))
+            unreadable = Unreadable(first, max(next_offset, position + 1), _reason(error))
+            return Batches(records, position, newest_ms, unreadable)
+        if magic != 2:
+            batch_ms = _newest_ms(found)
+        newest_ms = batch_ms if batch_ms > newest_ms else newest_ms  # noqa: FURB136
         records += found if first >= position else [record for record in found if record.offset >= position]
         position = next_offset if next_offset > position else position  # noqa: FURB136
         at = end
-    return Batches(records, position, None)
+    return Batches(records, position, newest_ms, None)
 
 
 def _flaw(magic: int) -> _Damage:
@@ -121,6 +129,11 @@ def _records_of(reader: DefaultRecordBatch | LegacyRecordBatch) -> Sequence[Reco
     if not reader.validate_crc():
         raise _Damage("its checksum is wrong")
     return list(reader)
+
+
+def _newest_ms(records: Sequence[Record]) -> int:
+    """Message formats 0 and 1: the first of them has no timestamps."""
+    return max([record.timestamp or -1 for record in records], default=-1)
 
 
 def _reason(error: Exception) -> str:

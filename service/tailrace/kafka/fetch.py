@@ -26,7 +26,8 @@ class Stretch(NamedTuple):
 
     ``next_offset`` is where to go on: past markers, aborted and compacted records. ``log_start``, ``high_watermark``
     and ``last_stable`` are offsets, -1 where the broker does not say. With ``trouble`` set, the records are those
-    before it, and ``next_offset`` does not pass it.
+    before it, and ``next_offset`` does not pass it. ``newest_ms`` is the greatest of all timestamps up to there, -1
+    where there is none.
     """
 
     topic: str
@@ -37,6 +38,7 @@ class Stretch(NamedTuple):
     high_watermark: int
     last_stable: int
     trouble: KafkaTrouble | None
+    newest_ms: int = -1
 
 
 class Fetch(Request[FetchByName | FetchById]):  # type: ignore[misc] # untyped base
@@ -62,12 +64,12 @@ def stretch_of(part: Slice, asked: int, topic: str) -> Stretch:
     """Read one partition of an answer to a fetch of ``topic`` from the offset ``asked``."""
     trouble = trouble_of(part.error_code, topic, part.partition)
     records: Sequence[Record] = ()
-    next_offset = asked
+    next_offset, newest_ms = asked, -1
     if trouble is None and part.data:
-        records, next_offset, bad = read_batches(part.data, asked, part.aborted)
+        records, next_offset, newest_ms, bad = read_batches(part.data, asked, part.aborted)
         if bad is not None:
             # The end of a damaged batch may be damaged too: never believe that it lies past the log's own end.
             end = max(min(bad.next_offset, part.high_watermark), next_offset + 1)
             trouble = CorruptBatch(topic, part.partition, bad.first_offset, end, bad.reason)
     ends = (part.log_start, part.high_watermark, part.last_stable)
-    return Stretch(topic, part.partition, records, next_offset, *ends, trouble)
+    return Stretch(topic, part.partition, records, next_offset, *ends, trouble, newest_ms)
