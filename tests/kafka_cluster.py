@@ -9,6 +9,7 @@ ends, however it ends.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -51,15 +52,31 @@ START_SECONDS = 180.0
 """The first start on a machine also gets 45 jars."""
 STOP_SECONDS = 20.0
 ADMIN_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 NOT_YET = frozenset(
     {
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.BROKER_NOT_AVAILABLE,
         KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_CONTROLLER,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.OFFSET_NOT_AVAILABLE,
         KafkaError.UNKNOWN_LEADER_EPOCH,
     }
 )
 """What a broker says that has just come back, and does not know yet what the metadata says."""
+UNANSWERED = frozenset(
+    {
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._TRANSPORT,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+)
+"""What is said where the broker does not answer, or not in time: it may have done what it was asked for."""
+DONE = frozenset({KafkaError.INVALID_PARTITIONS, KafkaError.TOPIC_ALREADY_EXISTS, KafkaError.UNKNOWN_TOPIC_OR_PART})
+"""What it says of something that it has done already."""
 T = TypeVar("T")
 
 USER, PASSWORD = "ada", "lovelace"
@@ -231,7 +248,7 @@ class KafkaCluster:
 
     def delete_records(self, topic: str, partition: int, before: int) -> None:
         """Move the log's start to the offset ``before``, as retention does."""
-        patiently(lambda: self._administer("delete_records", [TopicPartition(topic, partition, before)]))
+        self._administer("delete_records", [TopicPartition(topic, partition, before)])
 
     def configure(self, topic: str, **config: str) -> None:
         """Change a topic's configuration; keys with ``_`` for ``.``."""
@@ -256,7 +273,7 @@ class KafkaCluster:
 
     def exists(self, topic: str) -> bool:
         """Whether the broker shows the topic."""
-        return topic in self._admin().list_topics(timeout=ADMIN_SECONDS).topics
+        return topic in topics_of(self._admin())
 
     def files(self, topic: str, partition: int) -> Path:
         """Give the folder that holds one log, for tests that damage it: see `kafka_logs`."""
@@ -298,10 +315,21 @@ class KafkaCluster:
         return AdminClient({"bootstrap.servers": self.bootstrap, **QUIET})
 
     def _administer(self, what: str, items: list[Any]) -> None:
-        admin = self._admin()  # held: its answers die with it
-        futures: dict[Any, Future[Any]] = getattr(admin, what)(items)
-        for future in futures.values():
-            future.result(ADMIN_SECONDS)
+        """Have it done; it is done, too, where nobody answered at first, and then it turns out to be."""
+        attempts = itertools.count()
+
+        def attempt() -> None:
+            again = next(attempts) > 0
+            admin = self._admin()  # held: its answers die with it
+            futures: dict[Any, Future[Any]] = getattr(admin, what)(items)
+            for future in futures.values():
+                try:
+                    future.result(ADMIN_SECONDS)
+                except KafkaException as failure:
+                    if not (again and failure.args[0].code() in DONE):
+                        raise
+
+        patiently(attempt)
 
     def _wait_until_it_answers(self) -> None:
         give_up = time.monotonic() + START_SECONDS
@@ -311,13 +339,13 @@ class KafkaCluster:
                 self.kill()
                 raise RuntimeError(f"Kafka did not start:\n{self._log.read_text()[-4000:]}")
             time.sleep(0.05)
-        self._admin().list_topics(timeout=ADMIN_SECONDS)
+        topics_of(self._admin())
 
     def wait_for_leaders(self, topic: str, partitions: int) -> None:
         """Return when so many partitions of a topic have a leader, and no other."""
-        admin, give_up = self._admin(), time.monotonic() + ADMIN_SECONDS
+        admin, give_up = self._admin(), time.monotonic() + PATIENCE_SECONDS
         while True:
-            found = admin.list_topics(timeout=ADMIN_SECONDS).topics.get(topic)
+            found = topics_of(admin).get(topic)
             led = [part for part in found.partitions.values() if part.leader >= 0] if found else []
             if len(led) == partitions:
                 return
@@ -327,15 +355,22 @@ class KafkaCluster:
 
 
 def patiently(ask: Callable[[], T]) -> T:
-    """Give what ``ask`` gives, and ask again while the broker has yet to hear that it leads: it has just come back."""
-    give_up = time.monotonic() + ADMIN_SECONDS
+    """Give what ``ask`` gives, and ask again while the broker does not answer, or has yet to hear that it leads: it has
+    just come back."""
+    give_up = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return ask()
-        except KafkaException as failure:
-            if failure.args[0].code() not in NOT_YET or time.monotonic() > give_up:
+        except (KafkaException, TimeoutError) as failure:
+            known = isinstance(failure, KafkaException) and failure.args[0].code() not in NOT_YET | UNANSWERED
+            if known or time.monotonic() > give_up:
                 raise
             time.sleep(0.05)
+
+
+def topics_of(admin: AdminClient) -> dict[str, Any]:
+    """Give all topics that the broker shows, by name."""
+    return patiently(lambda: dict(admin.list_topics(timeout=ADMIN_SECONDS).topics))
 
 
 def _started(command: list[str], log: BinaryIO) -> subprocess.Popen[bytes]:

@@ -180,7 +180,7 @@ class History:
         self.sessions[session].doubt(number)
 
     def taken_back(self, session: str, number: int) -> None:
-        """It was said in a transaction that was aborted: nobody may be given it."""
+        """It was said in a transaction that was aborted, or not at all: nobody may be given it."""
         self.sessions[session].take_back(number)
 
     # What is done to the logs: say it first, do it then. Who learns it only afterwards (a crash that cost a log its

@@ -11,11 +11,11 @@ import random
 from functools import partial
 from typing import Any, Protocol
 
-from confluent_kafka import KafkaError, Message, Producer, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from crowd.history import History, Kind
-from kafka_cluster import ADMIN_SECONDS, QUIET
+from kafka_cluster import ADMIN_SECONDS, QUIET, patiently
 from tailrace.position import epoch_of
 
 POLL_SECONDS = 0.01
@@ -32,8 +32,8 @@ ILLEGAL_TYPE = [("event", b"no\nline break may stand in a type")]
 def epoch_at(bootstrap: str, topic: str) -> str:
     """Ask Kafka for the topic's present epoch, as the topic's ids have it. Blocks."""
     admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
-    cluster_id = str(admin.list_topics(topic, timeout=ADMIN_SECONDS).cluster_id)
-    described = admin.describe_topics(TopicCollection([topic]))[topic].result(ADMIN_SECONDS)
+    cluster_id = str(patiently(lambda: admin.list_topics(topic, timeout=ADMIN_SECONDS)).cluster_id)
+    described = patiently(lambda: admin.describe_topics(TopicCollection([topic]))[topic].result(ADMIN_SECONDS))
     halves = (described.topic_id.get_most_significant_bits(), described.topic_id.get_least_significant_bits())
     return epoch_of(cluster_id, topic, b"".join(half.to_bytes(8, "big", signed=True) for half in halves).hex())
 
@@ -70,16 +70,15 @@ class Source:
         number = self._history.sending(session)
         value = said(session, number, size)
         kind = Kind.EVENT if len(value) <= self.max_event_bytes else Kind.SKIPPED
-        self._produce(session, value, partial(self._delivered, session, number, kind))
+        self._produce(session, number, value, kind)
 
     def say_wrongly(self, session: str) -> None:
         """Say something that cannot be delivered, and must be told as skipped."""
-        delivered = partial(self._delivered, session, self._history.sending(session), Kind.SKIPPED)
-        self._produce(session, b"", delivered, headers=ILLEGAL_TYPE)
+        self._produce(session, self._history.sending(session), b"", Kind.SKIPPED, headers=ILLEGAL_TYPE)
 
     def end(self, session: str) -> None:
         """Say that the session has ended."""
-        self._produce(session, None, partial(self._delivered, session, self._history.sending(session), Kind.END))
+        self._produce(session, self._history.sending(session), None, Kind.END)
 
     @property
     def under_way(self) -> int:
@@ -104,11 +103,16 @@ class Source:
         for producer in self._producers:
             await asyncio.to_thread(producer.close)
 
-    def _produce(self, session: str, value: bytes | None, delivered: Delivered, **more: Any) -> None:
-        self._quiet.clear()
+    def _produce(self, session: str, number: int, value: bytes | None, kind: Kind, **more: Any) -> None:
+        delivered: Delivered = partial(self._delivered, session, number, kind)
         producer = self._rng.choice(self._producers)
-        producer.produce(self._topic, value, key=session.encode(), on_delivery=delivered, **more)
-        self.said += 1
+        try:
+            producer.produce(self._topic, value, key=session.encode(), on_delivery=delivered, **more)
+        except (BufferError, KafkaException):  # it does not take it at all
+            self._history.taken_back(session, number)
+        else:
+            self._quiet.clear()
+            self.said += 1
 
     def _delivered(self, session: str, number: int, kind: Kind, error: KafkaError | None, message: Message) -> None:
         partition, offset = message.partition(), message.offset()
