@@ -87,6 +87,7 @@ class Torture:
         self._people = People(plan.clients, self._rng, self._judge, endpoints, self._everybody.end)
         self._places: dict[Said, Sequence[str]] = {}
         """Where Kafka has what clients lacked."""
+        self._found: set[Wrongdoing] = set()
         self._begun = time.monotonic()
         self.report = Report(plan)
 
@@ -152,10 +153,13 @@ class Torture:
 
     def _survived(self, fault: Fault) -> None:
         self.report.faults[f"{fault.track}: {fault.what}"] += 1
-        self._plan.show(f"{time.monotonic() - self._begun:7.1f} s  over: {fault}")
+        self._show(f"over: {fault}")
+
+    def _show(self, line: str) -> None:
+        self._plan.show(f"{time.monotonic() - self._begun:7.1f} s  {line}")
 
     async def _calm(self) -> None:
-        self._plan.show(f"{time.monotonic() - self._begun:7.1f} s  calm")
+        self._show("calm")
         for topic, voices in self._voices.items():
             try:
                 async with asyncio.timeout(SETTLED_SECONDS):
@@ -164,12 +168,12 @@ class Torture:
                 complaint = f"{topic}: not settled in {SETTLED_SECONDS:g} s: {voices.unsettled()}"
                 self._plan.show(complaint)
                 self.report.complaints.append(complaint)
-        self._plan.show(f"{time.monotonic() - self._begun:7.1f} s  all that was said has settled")
+        self._show("all that was said has settled")
         try:
             await self._people.gather(CALM_SECONDS)
         except TimeoutError:
             self.report.complaints.append(f"not everybody had everything within {CALM_SECONDS:g} s of calm")
-        self._plan.show(f"{time.monotonic() - self._begun:7.1f} s  the calm is over")
+        self._show("the calm is over")
 
     @contextlib.asynccontextmanager
     async def _settling(self) -> AsyncIterator[None]:
@@ -193,8 +197,11 @@ class Torture:
         self.report.complaints += [f"{replica.name}: {each}" for each in more]
 
     async def _look(self) -> None:
-        """Judge what can be judged by now, and look into what is wrong."""
+        """Judge what can be judged by now, say what is newly wrong, and look into it."""
         self._judge.behind()
+        for fault in set(self._judge.faults) - self._found:
+            self._found.add(fault)
+            self._show(f"wrong by now: {fault}")
         await self._look_into_faults()
 
     async def _look_into_faults(self) -> None:
