@@ -39,7 +39,8 @@ def answer(question: str) -> Any:
 
 def on_the_loop(question: str) -> Any:
     """Have the service's loop answer."""
-    loop = next(each for each in gc.get_objects() if isinstance(each, asyncio.Task)).get_loop()
+    loops = (each.get_loop() for each in gc.get_objects() if isinstance(each, asyncio.Task))
+    loop = next(each for each in loops if each.is_running())
     answered: Future[Any] = Future()
 
     def do() -> None:
