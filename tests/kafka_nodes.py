@@ -14,13 +14,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from kafka_cluster import ADMIN_SECONDS, QUIET, RUN, START_SECONDS, STOP_SECONDS, free_ports
+from kafka_cluster import ADMIN_SECONDS, QUIET, RUN, START_SECONDS, STOP_SECONDS, free_ports, topics_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,13 +112,16 @@ class KafkaNodes:
 
     def leaders(self, topic: str) -> dict[int, int]:
         """Give the node that leads each partition; not those that nobody leads."""
-        found = self._admin().list_topics(topic, timeout=ADMIN_SECONDS).topics[topic].partitions
-        return {number: each.leader for number, each in found.items() if each.leader >= 0}
+        return {number: each.leader for number, each in self._partitions(topic).items() if each.leader >= 0}
 
     def in_sync(self, topic: str) -> bool:
         """Whether every node holds all of the topic."""
-        found = self._admin().list_topics(topic, timeout=ADMIN_SECONDS).topics[topic].partitions
-        return all(len(each.isrs) == COUNT for each in found.values())
+        found = self._partitions(topic)
+        return bool(found) and all(len(each.isrs) == COUNT for each in found.values())
+
+    def _partitions(self, topic: str) -> dict[int, Any]:
+        found = topics_of(self._admin()).get(topic)
+        return {} if found is None else found.partitions
 
     def _brokers(self) -> dict[int, object]:
         with contextlib.suppress(KafkaException):  # none is there yet
