@@ -81,6 +81,8 @@ class Service:
         self.answers: list[Any] = []
         """What the EventSource is answered, in turn: a body, or a status; then nothing more."""
         self.asked: list[str] = []
+        """By the EventSource; ``dialled`` by the WebSocket: who comes first is chance."""
+        self.dialled: list[str] = []
         self.tokens = 0
         self.frames: list[str] = []
 
@@ -106,7 +108,7 @@ class Service:
             await route.fulfill(body=f"retry: 600000\n\n{answer}", content_type="text/event-stream")
 
     def connect(self, socket: WebSocketRoute) -> None:
-        self.asked.append(socket.url.replace("ws://tailrace.test", ""))
+        self.dialled.append(socket.url.replace("ws://tailrace.test", ""))
         for frame in self.frames:
             socket.send(frame)
 
@@ -260,7 +262,7 @@ class TestPage:
             await page.get_by_role("button", name="Reconnect now").nth(1).click()
             report = "Cut after offset 7 (#1), resumed at offset 9 (#2): 1 event while away."
             await expect(page.locator(".report").nth(1)).to_have_text(report)
-        assert service.asked[-1] == f"/v1/sessions/chat/ada/ws?last_event_id={first[2]}"
+        assert service.dialled[-1] == f"/v1/sessions/chat/ada/ws?last_event_id={first[2]}"
 
     async def test_refused_event_source(self, chromium: Browser, service: Service) -> None:
         """An EventSource that the service refused gets a new cookie and goes on from its last id."""
