@@ -9,6 +9,7 @@ import pytest
 from soak.state import (
     LINE_TOLERANCE_BYTES,
     MALLOC_TOLERANCE_BYTES,
+    MAY_BE_MORE,
     RSS_TOLERANCE_BYTES,
     TABLE_TOLERANCE_BYTES,
     State,
@@ -39,6 +40,13 @@ def test_nothing_changed() -> None:
 def test_a_count_that_grew(name: str, words: str) -> None:
     """One more of anything, known or new, is one too many."""
     assert [words] == said_of(counts={**STATE.counts, name: 3})
+
+
+@pytest.mark.parametrize("name", MAY_BE_MORE)
+def test_a_count_that_one_moment_does_not_tell(name: str) -> None:
+    """One more may be chance; two more are not."""
+    assert [] == said_of(counts={**STATE.counts, name: 1})
+    assert [f"{name}: 0 before, 2 after"] == said_of(counts={**STATE.counts, name: 2})
 
 
 def test_a_count_that_shrank() -> None:

@@ -17,6 +17,13 @@ single object, it is more."""
 TABLE_TOLERANCE_BYTES = 256 * 1024
 """The same for what grew without a block more: a table keeps the size of its worst moment. 64 KiB were seen, that of
 all tasks."""
+MAY_BE_MORE = {
+    "objects _contextvars.Context": 1,
+    "objects uvloop.loop.TimerHandle": 1,
+    "objects uvloop.loop.UVTimer": 1,
+}
+"""A connection to Kafka has a timer, with its context, which is set again by the next question after it ran out: every
+ten seconds it is away for a moment, and only one of the halves may have been looked at just then."""
 SHOWN_LINES = 12
 
 CONNECTIONS, SUBSCRIPTIONS = "connections", "subscriptions"
@@ -62,7 +69,7 @@ class State:
 def complaints(before: State, after: State) -> Iterator[str]:
     """Say what of the second state is more than what there was in the first."""
     for name in sorted(after.counts):
-        if (had := before.counts.get(name, 0)) < (has := after.counts[name]):
+        if (had := before.counts.get(name, 0)) + MAY_BE_MORE.get(name, 0) < (has := after.counts[name]):
             yield f"{name}: {had} before, {has} after"
     for what, grown, tolerance in (
         ("resident memory", after.rss_bytes - before.rss_bytes, RSS_TOLERANCE_BYTES),
