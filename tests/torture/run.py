@@ -166,7 +166,7 @@ class Torture:
                     await voices.settled()
             except TimeoutError:
                 complaint = f"{topic}: not settled in {SETTLED_SECONDS:g} s: {voices.unsettled()}"
-                self._plan.show(complaint)
+                self._show(complaint)
                 self.report.complaints.append(complaint)
         self._show("all that was said has settled")
         try:
@@ -197,11 +197,11 @@ class Torture:
         self.report.complaints += [f"{replica.name}: {each}" for each in more]
 
     async def _look(self) -> None:
-        """Judge what can be judged by now, say what is newly wrong, and look into it."""
+        """Judge what can be judged by now, say what newly looks wrong, and look into it: Kafka may have it twice."""
         self._judge.behind()
         for fault in set(self._judge.faults) - self._found:
             self._found.add(fault)
-            self._show(f"wrong by now: {fault}")
+            self._show(f"looks wrong: {fault}")
         await self._look_into_faults()
 
     async def _look_into_faults(self) -> None:

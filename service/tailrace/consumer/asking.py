@@ -43,8 +43,8 @@ class Asking:
     def note(self, stretch: Stretch) -> None:
         """Learn how new the records are that this replica has read. Call it for each stretch once it was appended."""
         place = stretch.topic, stretch.partition
-        newest_ms = max(stretch.newest_ms, self._newest_ms(place))
-        self._newest[place] = self._epoch(place), newest_ms
+        if stretch.newest_ms > self._newest_ms(place):
+            self._newest[place] = self._epoch(place), stretch.newest_ms
 
     async def ends(self) -> list[list[int]]:
         """Give high watermarks asked for from now on, by topic and partition; a topic without an answer has none."""
@@ -76,8 +76,8 @@ class Asking:
             # One that has just come back sees all a moment later: its end is asked for in between, not before or after.
             ends = await self._told(LATEST, none)
             answers |= await self._by_time(when_ms, none)
-        # Kafka looks at the first segment only whose greatest timestamp is not older, and at nothing behind it, though
-        # all that is not older has been deleted from that one (DeleteRecords, KIP-107) and it waits for its own end.
+        # Kafka looks only into the first segment whose greatest timestamp is not older. Where DeleteRecords (KIP-107)
+        # has taken what was not older there, it says that there is none, whatever later segments hold.
         hidden = [place for place in none if answers[place] is None and self._newest_ms(place) >= when_ms]
         answers |= await self._told(EARLIEST, hidden)
         found: dict[Place, int] = {}
