@@ -530,10 +530,10 @@ async def test_silent_connections_keep_nobody_out() -> None:
 
 
 async def test_handshakes_count_as_connections(tmp_path: Path) -> None:
-    """Peers that shake no hands hold no more places than there are."""
+    """A peer that shakes no hands leaves its place to the next."""
     async with serving(hello, certificate=make_certificate(tmp_path), max_sockets=1) as here:
-        _, first = await asyncio.open_connection(here.host, here.port)
-        reader, second = await asyncio.open_connection(here.host, here.port)
+        reader, first = await asyncio.open_connection(here.host, here.port)
+        _, second = await here.open(GET)
         with suppress(ConnectionError):
             assert await reader.read() == b""
         for writer in (first, second):
@@ -609,6 +609,7 @@ def sent(peer: Peer) -> int:
 
 
 def test_every_limit_has_its_attack() -> None:
-    """Nothing that is counted is without a test in this file."""
-    text = Path(__file__).read_text()
+    """Nothing that is counted is without a test in this file, or in that of those who have no token."""
+    here = Path(__file__)
+    text = here.read_text() + here.with_name("test_hardening_strangers.py").read_text()
     assert [limit for limit in LIMITS if f'"{limit}"' not in text] == []

@@ -30,7 +30,11 @@ class Rooms:
         self.listening = bind("127.0.0.1", 0)
         self.listening.listen(ACCEPTS_PER_TURN + 1)
         self.address = self.listening.getsockname()
-        self.door = Door(self.listening, self.entered.append, self.troubles.append)
+        self.door = Door(self.listening, self._enter, lambda: ACCEPTS_PER_TURN, self.troubles.append)
+
+    def _enter(self, sock: socket.socket, address: object) -> None:
+        assert address == sock.getpeername()
+        self.entered.append(sock)
 
     def close(self) -> None:
         if self.listening.fileno() >= 0:

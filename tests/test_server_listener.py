@@ -13,7 +13,7 @@ from serving import Wired, hello, nothing_to_drain, serving
 from tailrace.errors import ConfigurationError
 from tailrace.server import Server, Site
 from tailrace.server.listener import Listener, bind
-from tailrace.server.settings import SEND_BUFFER_BYTES, Patience
+from tailrace.server.settings import ADMISSION_SHARE, SEND_BUFFER_BYTES, Patience
 
 
 def test_options_are_inherited_by_accepted_sockets() -> None:
@@ -36,12 +36,12 @@ async def test_who_comes_with_the_end_is_sent_away(tmp_path: Path, secure: bool)
         certificate = make_certificate(tmp_path)
         files = {"tls_cert_file": certificate.cert_file, "tls_key_file": certificate.key_file}
     limits: list[str] = []
-    listener = Listener(Site(hello, "127.0.0.1", 0, **files), Patience(), limits.append)
+    listener = Listener(Site(hello, "127.0.0.1", 0, **files), Patience(), limits.append, ADMISSION_SHARE)
     with socket.create_connection(await listener.open()) as client:
         assert listener._door is not None
         listener._door._accept()
         await listener.close(0)
-        assert (client.recv(1), listener._connections, listener._entering, limits) == (b"", set(), set(), [])
+        assert (client.recv(1), listener._connections, listener._entering, limits) == (b"", set(), {}, [])
 
 
 async def test_small_writes_leave_at_once() -> None:

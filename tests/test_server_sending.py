@@ -121,7 +121,7 @@ async def test_last_word_is_waited_for_while_the_peer_takes_something(taken: int
     buffer = at_a_shut_window(pair)
     with leaping():
         waiting = asyncio.create_task(pair.sender.patiently(1, buffer.sent))
-        await asyncio.sleep(pair.carrier.stall_seconds - 1)
+        await asyncio.sleep(pair.carrier.patience.stall_seconds - 1)
         buffer.take(taken)
         assert not waiting.done()
         await asyncio.sleep(2)
@@ -137,7 +137,7 @@ async def test_stream_of_a_full_transport_is_not_to_blame() -> None:
     buffer = at_a_shut_window(pair)
     with leaping():
         waiting = asyncio.create_task(pair.sender.patiently(1, buffer.sent))
-        await asyncio.sleep(10 * pair.carrier.stall_seconds)
+        await asyncio.sleep(10 * pair.carrier.patience.stall_seconds)
         assert not waiting.done()
         pair.sender.gone()
         await waiting

@@ -1,138 +1,129 @@
-"""A crowd that comes at once: heard a few at a time, so that others are served in between."""
+"""Whose work is done in which iteration of the loop, and how much of it; by a clock that is set by hand."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
-
-import pytest
+from contextlib import contextmanager
 
 from changes import settled
-from h2raw import PREFACE, SETTINGS, frame, headers
-from serving import hello, serving
-from tailrace.server.settings import FIRSTS_PER_TURN
-from tailrace.server.turnstile import Turnstile
+from tailrace.server.settings import LEAST_SECONDS
+from tailrace.server.turnstile import USUAL_SECONDS, Turnstile
 
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-CROWD = 5 * FIRSTS_PER_TURN
+AT_ONCE = 1 + int(LEAST_SECONDS / USUAL_SECONDS)
+"""Pieces of an iteration in which nothing else happens."""
 
 
-class Turns:
-    """Knows which turn of the loop this is."""
+class Crowd:
+    """Those who come to one turnstile, in which order they go through, and in which iteration of the loop.
+
+    Time passes only in ``others_seconds``, once an iteration, and in a piece of work, which takes ``piece_seconds``.
+    """
 
     def __init__(self) -> None:
-        self.now = 0
-        self._next: asyncio.Handle | None = None
+        self.now = 0.0
+        self.turnstile = Turnstile(0.2, lambda: self.now)
+        self.others_seconds = 0.0
+        self.piece_seconds = USUAL_SECONDS
+        self.order: list[str] = []
+        self.iterations: Counter[int] = Counter()
+        self._iteration = 0
 
-    def turn(self) -> None:
-        self.now += 1
-        self._next = asyncio.get_running_loop().call_soon(self.turn)
+    async def come(self, address: str, connection: str = "") -> None:
+        await self.turnstile.through(address, connection)
+        self.order.append(address + connection)
+        self.iterations[self._iteration] += 1
+        self.now += self.piece_seconds
+        self.turnstile.charge(self.piece_seconds)
+
+    async def come_all(self, *names: str) -> None:
+        """Have each of ``names``, an address and a connection of one letter each, come now; wait for all."""
+        await asyncio.gather(*(self.come(name[0], name[1:]) for name in names))
+
+    def iterate(self) -> None:
+        self._iteration += 1
+        self.now += self.others_seconds
+        self._next = asyncio.get_running_loop().call_soon(self.iterate)
 
     def stop(self) -> None:
-        assert self._next is not None
         self._next.cancel()
 
 
 @contextmanager
-def counted() -> Iterator[Turns]:
-    """Count the turns of the loop until the end of the block."""
-    turns = Turns()
-    turns.turn()
-    yield turns
-    turns.stop()
+def crowd() -> Iterator[Crowd]:
+    """Count the iterations of the loop until the end of the block."""
+    made = Crowd()
+    made.iterate()
+    yield made
+    made.stop()
 
 
-class Crowd:
-    """Those who come to one turnstile, and when each goes through."""
-
-    def __init__(self, turns: Turns) -> None:
-        self.turnstile = Turnstile(2)
-        self.gone_through: list[int] = []
-        self.by_turn: Counter[int] = Counter()
-        self._turns = turns
-
-    async def come(self, number: int) -> None:
-        await self.turnstile.through()
-        self.gone_through.append(number)
-        self.by_turn[self._turns.now] += 1
+async def test_one_connection_goes_through_in_the_order_of_its_asking() -> None:
+    """What it has begun is done before what it says later."""
+    with crowd() as here:
+        await asyncio.gather(*(here.come("a", f"{number // 100}") for number in range(7)))
+        assert [name for name in here.order if name == "a0"] == ["a0"] * 7
 
 
-async def test_so_many_a_turn_in_the_order_of_their_coming() -> None:
-    """Nobody is overtaken, also by who comes later, and nobody waits for longer than that takes."""
-    with counted() as turns:
-        crowd = Crowd(turns)
-        first = [asyncio.create_task(crowd.come(number)) for number in range(5)]
-        await first[2]
-        await asyncio.gather(*first, *(crowd.come(number) for number in range(5, 9)))
-    assert (list(range(9)), 2, 5) == (crowd.gone_through, max(crowd.by_turn.values()), len(crowd.by_turn))
+async def test_an_idle_loop_does_what_fits_into_its_least() -> None:
+    """However many wait, an iteration has few pieces, so that a stream is served in between."""
+    with crowd() as here:
+        await here.come_all(*(["aa"] * 5 * AT_ONCE))
+        assert max(here.iterations.values()) <= AT_ONCE
+
+
+async def test_a_busy_loop_gives_its_share() -> None:
+    """Where other work takes 40 ms of each iteration, a fifth of all the time is for those who wait, and no more."""
+    with crowd() as here:
+        here.others_seconds = 0.04
+        await here.come_all(*(["aa"] * 400))
+        pieces = 400 * USUAL_SECONDS
+        share = pieces / (pieces + 0.04 * len(here.iterations))
+        assert 0.15 < share < 0.25
+
+
+async def test_what_a_piece_costs_is_learned() -> None:
+    """Pieces that take ten times as long as was thought are soon let through one by one."""
+    with crowd() as here:
+        here.piece_seconds = 10 * USUAL_SECONDS
+        await here.come_all(*(["aa"] * 100))
+        assert list(here.iterations.values())[-20:] == [1] * 20
+
+
+async def test_addresses_take_turns() -> None:
+    """An address that asks a thousand times delays another by one piece in each round."""
+    with crowd() as here:
+        await here.come_all(*(["aa"] * 1000), "bb", "bb")
+        where = [number for number, name in enumerate(here.order) if name == "bb"]
+        assert where[1] <= AT_ONCE + 4
+
+
+async def test_connections_of_an_address_take_turns() -> None:
+    """Nor does one connection hold up the others that come from where it comes from: behind a proxy all do."""
+    with crowd() as here:
+        await here.come_all(*(["aa"] * 1000), "ab", "ab")
+        where = [number for number, name in enumerate(here.order) if name == "ab"]
+        assert where[1] <= AT_ONCE + 4
 
 
 async def test_who_leaves_holds_up_nobody() -> None:
-    """A place in the line that is given up is nobody's, and takes none of the turn."""
-    with counted() as turns:
-        crowd = Crowd(turns)
-        tasks = [asyncio.create_task(crowd.come(number)) for number in range(8)]
+    """A place in the line that is given up is nobody's, and takes none of the iteration."""
+    with crowd() as here:
+        tasks = [asyncio.create_task(here.come("a", f"{number}")) for number in range(3 * AT_ONCE)]
         await tasks[0]
-        for task in tasks[3:6]:
+        for task in tasks[AT_ONCE:-2]:
             task.cancel()
         await asyncio.wait(tasks)
-    assert [0, 1, 2, 6, 7] == crowd.gone_through
+        assert len(here.order) == AT_ONCE + 2
+        assert len(here.iterations) == 2
 
 
 async def test_it_rests_while_nobody_comes() -> None:
-    """No turn of the loop is taken up; whoever comes then goes through at once."""
-    with counted() as turns:
-        crowd = Crowd(turns)
-        await asyncio.gather(*map(crowd.come, range(3)))
-        await settled(lambda: not crowd.turnstile._turning)
-        now = turns.now
-        await crowd.come(3)
-        assert (turns.now, crowd.gone_through) == (now, [0, 1, 2, 3])
-
-
-@pytest.mark.both_loops
-@pytest.mark.parametrize("first", [GET, PREFACE + frame(SETTINGS) + headers(1)], ids=["HTTP/1.1", "HTTP/2"])
-async def test_who_has_gone_is_not_heard(first: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """A crowd that is cut off while it waits: most of it asks for nothing any more, nothing is left of it, and whoever
-    comes then is answered."""
-    heard = 0
-
-    async def note(scope: Any, receive: Any, send: Any) -> None:
-        nonlocal heard
-        heard += 1
-        await hello(scope, receive, send)
-
-    async with serving(note) as here:
-        for _ in range(CROWD):
-            with socket.create_connection((here.host, here.port)) as one:
-                one.sendall(first)
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        reader, writer = await here.open(GET)
-        assert await reader.readline() == b"HTTP/1.1 200 \r\n"
-        writer.transport.abort()
-        await settled(lambda: not here.server._listeners[0]._connections)
-    assert (heard < CROWD, []) == (True, caplog.messages)
-
-
-@pytest.mark.both_loops
-async def test_a_crowd_of_connections() -> None:
-    """Their requests have all arrived before the loop looks at the first; every one is heard and answered."""
-    heard: Counter[int] = Counter()
-    with counted() as turns, ExitStack() as stack:
-
-        async def note(scope: Any, receive: Any, send: Any) -> None:
-            heard[turns.now] += 1
-            await hello(scope, receive, send)
-
-        async with serving(note) as here:
-            crowd = [stack.enter_context(socket.create_connection((here.host, here.port))) for _ in range(CROWD)]
-            for each in crowd:
-                each.sendall(GET)
-            await settled(lambda: heard.total() == len(crowd))
-            answers = [await asyncio.to_thread(each.recv, 15) for each in crowd]
-    assert (max(heard.values()) <= FIRSTS_PER_TURN, set(answers)) == (True, {b"HTTP/1.1 200 \r\n"})
+    """No iteration of the loop is taken up; whoever comes then goes through at once."""
+    with crowd() as here:
+        await here.come_all("aa", "ab", "ac")
+        await settled(lambda: here.turnstile._since is None)
+        before = sum(here.iterations.values()), here._iteration
+        await here.come("a", "d")
+        assert (sum(here.iterations.values()), here._iteration) == (before[0] + 1, before[1])

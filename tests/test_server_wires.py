@@ -10,8 +10,38 @@ import pytest
 from tailrace.encoding import Framing
 from tailrace.server.inbox import Inbox
 from tailrace.server.sendbuffer import SendBuffer
+from tailrace.server.settings import Patience
+from tailrace.server.timed import Timed
 from tailrace.server.wires import DirectWire, StreamWire
 from tailrace.wire import HIGH_WATER_BYTES, Wire
+
+
+class Standing:
+    """Keeps what streams say."""
+
+    def __init__(self) -> None:
+        self.untaken_bytes = 0
+        self.admitted = 0
+        self.refused = 0
+
+    def untaken(self, size: int) -> None:
+        self.untaken_bytes = size
+
+    def admit(self) -> None:
+        self.admitted += 1
+
+    def dismiss(self) -> None:
+        self.admitted -= 1
+
+    def refuse(self) -> bool:
+        self.refused += 1
+        return False
+
+    def expect(self) -> None:
+        return
+
+    async def hear(self) -> None:
+        return
 
 
 class Carrier:
@@ -21,7 +51,8 @@ class Carrier:
         self.paused = False
         self.draining = False
         self.taken = 0
-        self.stall_seconds = 30.0
+        self.patience = Patience()
+        self.standing: Any = Standing()
         self.written: list[bytes] = []
         self.aborted = False
         self.limits: list[str] = []
@@ -31,8 +62,6 @@ class Carrier:
 
     async def drained(self) -> None:
         return
-
-    request_seconds = 0.0
 
     def note_limit(self, limit: str) -> None:
         self.limits.append(limit)
@@ -46,7 +75,7 @@ class Carrier:
     def set_idle(self, idle: bool) -> None:
         raise AssertionError(idle)
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> Timed:
         raise AssertionError(coroutine)
 
 
@@ -57,6 +86,10 @@ class Sender:
         self.held_up: int | None = None
         self.woken: list[int] = []
         self.cancelled: list[int] = []
+        self.admits: list[int] = []
+
+    def admitted(self, stream_id: int) -> None:
+        self.admits.append(stream_id)
 
     def wake(self, stream_id: int) -> None:
         self.woken.append(stream_id)

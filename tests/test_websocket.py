@@ -271,7 +271,7 @@ async def test_a_token_that_does_not_come_in_time_is_not_waited_for() -> None:
 
 
 async def test_only_so_many_sockets_may_wait_for_a_token() -> None:
-    """One more is told to come back; those who have said theirs make room."""
+    """One more takes the place of the one that has waited for longest, which is told to come back."""
     front = Front(max_connections_per_subject=1000)
     serve = endpoint(front)
     waiting = [Exchange(CONNECT) for _ in range(websocket.MAX_WAITING_FOR_TOKEN)]
@@ -280,12 +280,10 @@ async def test_only_so_many_sockets_may_wait_for_a_token() -> None:
             tasks.create_task(serve(scope(kind="websocket"), each.receive, each.send))
         for each in waiting:
             await each.until(lambda each=each: each.sent)  # type: ignore[misc]
-        late = await talk(serve=serve)
-        assert (4429, "too many sockets have yet to send their token", True, 4429) == last_words(late)
-        waiting[0].say(first(token()))
-        await waiting[0].until(lambda: waiting[0].texts)
         assert ["ready"] == controls(await talk(first(token()), serve=serve, hears=1))
-        for each in waiting:
+        await waiting[0].until(lambda: waiting[0].sent[-1]["type"] == "websocket.close")
+        assert (4429, "too many sockets have yet to send their token", True, 4429) == last_words(waiting[0])
+        for each in waiting[1:]:
             each.say(LEFT)
 
 

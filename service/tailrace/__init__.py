@@ -27,6 +27,7 @@ only from lines below its own (``tests/test_architecture.py`` holds it to that):
     view           one session's part of the tail, and who reads it
     timers         one wheel: heartbeats, expiries, send time-outs
     wire           write, writable, abort; the plain-ASGI one
+    places         who has to leave where there is no room for a newcomer
     metrics/       every metric, by name; counted above, told to Prometheus
     tracing/       a sampled event's spans: processed, delivered; the only package that knows OpenTelemetry
     encoding       an event written for the wires: SSE text, HTTP/1.1 chunks, WebSocket frames

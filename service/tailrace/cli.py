@@ -174,6 +174,7 @@ async def _serve(
             drain=service.drain,
             patience=Patience(stall_seconds=stall_seconds),
             on_limit=service.metrics.count_limit,
+            admission_share=settings.admission_share,
         )
         await here.run(started=lambda places: announce(scheme, places))
         server.leave_within(EXIT_SECONDS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import orjson
 from starlette.types import Message, Receive, Scope, Send
@@ -26,6 +27,7 @@ from tailrace.errors import (
     TooManyConnections,
     Unauthenticated,
 )
+from tailrace.places import Places, source_of
 from tailrace.subscription import Subscription
 from tailrace.wire import is_disconnect, open_wire, say_last
 
@@ -33,7 +35,7 @@ SUBPROTOCOL = "tailrace.v1"
 TOKEN_SECONDS = 10.0
 """For the first message, with the token, to come; a page has it at hand when it opens the socket."""
 MAX_WAITING_FOR_TOKEN = 256
-"""Sockets that have yet to say who they are: strangers must not take the places of clients."""
+"""Sockets that have yet to say who they are. One more takes the place of another: see `tailrace.places`."""
 
 Admit = Callable[[Scope, str | None], Awaitable[Subscription]]
 """Admits whoever asks, by the scope and the token of the first message; raises `Refused`."""
@@ -60,7 +62,7 @@ class WebSocketEndpoint:
         self._check = check
         self._note = note
         self._token_seconds = token_seconds
-        self._waiting = 0
+        self._waiting: Places[asyncio.Timeout] = Places()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one socket to its end."""
@@ -89,17 +91,24 @@ class WebSocketEndpoint:
         except Unauthenticated as refused:
             if type(refused) is not Unauthenticated:
                 raise  # a token came, and it is no good: never fall back to another
-        if self._waiting >= MAX_WAITING_FOR_TOKEN:
-            raise TooManyConnections("too many sockets have yet to send their token")
-        self._waiting += 1
+        return await self._admit(scope, await self._token(source_of(scope.get("client")), receive))
+
+    async def _token(self, source: str, receive: Receive) -> str:
+        """Wait for the first message; one that waits for long has to leave where too many do."""
+        if len(self._waiting) >= MAX_WAITING_FOR_TOKEN and (leaver := self._waiting.evict()) is not None:
+            with suppress(RuntimeError):  # its time is over anyway
+                leaver.reschedule(0)
+        timeout = asyncio.timeout(self._token_seconds)
+        self._waiting.add(source, timeout)
         try:
-            async with asyncio.timeout(self._token_seconds):
-                token = _token_of(await receive())
+            async with timeout:
+                return _token_of(await receive())
         except TimeoutError:
+            if timeout.when() == 0:
+                raise TooManyConnections("too many sockets have yet to send their token") from None
             raise TokenTimeout(f"no token came within {self._token_seconds:g} seconds") from None
         finally:
-            self._waiting -= 1
-        return await self._admit(scope, token)
+            self._waiting.discard(source, timeout)
 
 
 async def _serve(subscription: Subscription, scope: Scope, receive: Receive, send: Send) -> None:

@@ -92,7 +92,7 @@ def of_service(service: Service) -> dict[str, int]:
         SUBSCRIPTIONS: len(subscriptions),
         CONNECTIONS: connections(),
         "subjects with connections": len(subscriptions._by_subject),
-        "sockets waiting for a token": sum(each._waiting for each in all_of(WebSocketEndpoint)),
+        "sockets waiting for a token": sum(len(each._waiting) for each in all_of(WebSocketEndpoint)),
         "bytes in the tail": tail.bytes,
         "events in the tail": tail.events,
         "sessions in the tail": tail.sessions,

@@ -145,6 +145,12 @@ class Settings(BaseSettings):
         ge=1,
         description="the same for one `sub`",
     )
+    admission_share: float = Field(
+        0.2,  # of a core: 200 clients a second while streams need the rest, and all that an idle core can do
+        ge=0.01,
+        le=0.9,
+        description="of the event loop's time for requests that are not admitted (yet), while streams need the rest",
+    )
     allowed_origins: Origins = Field(
         (),  # the page comes from the same host until somebody says otherwise
         description="pages that may ask: for cookies, WebSocket and CORS, comma-separated; empty: same host",

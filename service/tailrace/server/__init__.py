@@ -6,8 +6,13 @@ From the bottom up::
     context      what Hypercorn's protocols share: next to nothing
     descriptors  how many files may be open
     waiters      those who wait for one thing to change
-    incoming     what a peer has sent, and whose turn it is
-    turnstile    whose first request is heard in this turn of the loop
+    timed        a coroutine whose steps are timed
+    turnstile    whose input is worked on in this iteration of the loop, and how much of it
+    refusals     how often one connection was refused
+    untaken      answers that nobody takes, of all connections
+    standing     what a connection is: a stranger's, or one with an admitted stream
+    applications the tasks of one connection's applications
+    incoming     what a peer has sent, slice by slice
     inbox        what an application will receive
     sendbuffer   what one HTTP/2 stream has yet to send
     progress     how much a peer has taken, and the end of one that takes too little

@@ -2,9 +2,10 @@
 
 Takes the place of Hypercorn's `TCPServer` and asyncio's streams: one object and one reading task where those make five
 objects and three tasks, and a ``write`` that never waits, so that whole frames keep their order whoever writes them.
-Guards against a peer that does not read (the write marks, ``stall_seconds``), says more than others (`incoming`), does
-not ask (``keep_alive_seconds``), or does not leave (`close` cuts after a while). Does not know what is spoken; `http1`
-and `http2` do.
+Guards against a peer that does not read (the write marks, `Watch`), says more than others (`incoming`), does not ask
+(``keep_alive_seconds``), or does not leave (`close` cuts after a while). While none of its streams is admitted
+(`standing`), nothing more is read before all that came was looked at, and all that was said has left. Does not know
+what is spoken; `http1` and `http2` do.
 """
 
 from __future__ import annotations
@@ -12,43 +13,51 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Any, cast
 
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H2ProtocolAssumedError
 
+from tailrace.server.applications import Applications
 from tailrace.server.context import CONTEXT
 from tailrace.server.http1 import Http1
 from tailrace.server.http2 import Http2
 from tailrace.server.incoming import Incoming
 from tailrace.server.keeper import Keeper
-from tailrace.server.progress import Watch, acknowledged, cut
-from tailrace.server.settings import CLOSE_SECONDS, LINGER_SECONDS
+from tailrace.server.progress import Watch, acknowledged, cut, was_reset
+from tailrace.server.settings import Patience
+from tailrace.server.standing import Standing
+from tailrace.server.timed import Timed
 from tailrace.server.waiters import Waiters
 from tailrace.wire import HIGH_WATER_BYTES
 
 logger = logging.getLogger(__name__)
 
+Address = tuple[str, int] | None
 
-class Connection(asyncio.Protocol):
-    """One peer, from accept to the end of its last application."""
+
+class Connection(asyncio.BufferedProtocol):
+    """One peer, from accept to the end of its last application. ``source`` is what it counts as: `places.source_of`."""
 
     __slots__ = (
         "_applications", "_begun", "_drainers", "_idle", "_incoming", "_keeper", "_leaving", "_loop", "_lost",
-        "_parting", "_protocol", "_timer", "_transport", "_watch", "draining", "paused", "task",
+        "_parting", "_protocol", "_timed", "_timer", "_transport", "_watch", "draining", "paused", "source", "standing",
+        "task",
     )  # fmt: skip
 
+    standing: Standing
     task: asyncio.Task[None]
+    _incoming: Incoming
     _protocol: Http1 | Http2
+    _timed: Timed
     _transport: asyncio.Transport
     _watch: Watch
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: Keeper, source: str) -> None:
         self._keeper = keeper
         self._loop = asyncio.get_running_loop()
-        self._applications: set[asyncio.Task[None]] = set()
-        self._incoming = Incoming()
+        self._applications = Applications(keeper.newcomers.charge)
+        self.source = source
         self._drainers = Waiters()
         self._timer: asyncio.TimerHandle | None = None
         self._idle = True
@@ -62,22 +71,25 @@ class Connection(asyncio.Protocol):
     # What the transport says.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Listeners make no others; uvloop's are no subclasses of asyncio's.
-        self._transport = transport = cast("asyncio.Transport", transport)
-        transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's are no subclasses of asyncio's
         self._watch = Watch(transport)
+        self._incoming = Incoming(self._turn)
+        self.standing = Standing(self._keeper, self)
         info = transport.get_extra_info
         tls = info("ssl_object")
         kind = Http2 if tls is not None and tls.selected_alpn_protocol() == "h2" else Http1
         self._protocol = self._speak(kind, tls is not None, _address(info("peername")), _address(info("sockname")))
         self._keeper.made(self)
-        self.task = self._loop.create_task(self._run())
+        self._timed = Timed(self._run(), None)
+        self.changed()
+        self.task = self._loop.create_task(self._timed)
 
-    def data_received(self, data: bytes) -> None:
-        if self._incoming.over:
-            return
-        self._incoming.add(data)
-        if self._incoming.full:
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        return self._keeper.read_buffer  # emptied before another connection asks for it
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._incoming.add(self._keeper.read_buffer[:nbytes])
+        if self._has_enough:
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
@@ -90,7 +102,8 @@ class Connection(asyncio.Protocol):
         self.paused = True
         self._protocol.paused()
         if not self._parting:
-            self._watch.begin(self.stall_seconds)
+            patience = self._keeper.patience
+            self._watch.begin(patience.answer_seconds if self.standing.is_strange else patience.stall_seconds)
 
     def resume_writing(self) -> None:
         self.paused = False
@@ -130,43 +143,44 @@ class Connection(asyncio.Protocol):
         self._incoming.end()
         if self._parting or self._transport.is_closing():
             return
-        self._go_on_reading()  # lest what is still on its way become a reset, see `LINGER_SECONDS`
+        self._go_on_reading()  # lest what is still on its way become a reset, see `settings.LINGER_SECONDS`
         self._parting = True
         self._stop_timer()
-        if linger and self._transport.can_write_eof():
-            with suppress(OSError):  # the peer has gone already; `connection_lost` is on its way
-                self._transport.write_eof()
-            self._watch.begin(LINGER_SECONDS)
-        else:
-            self._transport.close()
-            self._watch.begin(CLOSE_SECONDS)
+        self._watch.see_off(linger=linger)
 
     def set_idle(self, idle: bool) -> None:
         self._idle = idle
-        self._keeper.rests(self, resting=idle and not self._incoming.over)
         if self._incoming.over:
             return
         self._stop_timer()
         if idle and self._leaving:
             self._part()
         elif idle:
-            self._timer = self._loop.call_later(self._keeper.patience.keep_alive_seconds, self._wait_no_longer)
+            self._timer = self._loop.call_later(self._keeper.patience.keep_alive_seconds, self._part, "idle_timeout")
 
     @property
-    def request_seconds(self) -> float:
-        return self._keeper.patience.request_seconds
-
-    @property
-    def stall_seconds(self) -> float:
-        return self._keeper.patience.stall_seconds
+    def patience(self) -> Patience:
+        return self._keeper.patience
 
     def note_limit(self, limit: str) -> None:
         self._keeper.note_limit(limit)
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        application = self._loop.create_task(coroutine)
-        self._applications.add(application)
-        application.add_done_callback(self._applications.discard)
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> Timed:
+        return self._applications.start(coroutine)
+
+    # What its standing asks.
+
+    @property
+    def over(self) -> bool:
+        """Whether it reads nothing any more."""
+        return self._incoming.over
+
+    def changed(self) -> None:
+        """The connection has become a stranger's, or is one no more: what it may leave unread follows."""
+        self._timed.charge = self.standing.turnstile.charge
+        if not self._transport.is_closing():
+            # With 0 asyncio's TLS takes an empty buffer for a full one.
+            self._transport.set_write_buffer_limits(high=1 if self.standing.is_strange else HIGH_WATER_BYTES)
 
     # What the listener asks.
 
@@ -185,14 +199,11 @@ class Connection(asyncio.Protocol):
     def cancel(self) -> None:
         """Cut, and cancel what still runs: an application that does not hear its disconnect."""
         self.abort()
-        for application in self._applications:
-            application.cancel()
+        self._applications.cancel()
 
     # Within.
 
-    def _speak(
-        self, kind: type[Http1 | Http2], secure: bool, client: tuple[str, int] | None, server: tuple[str, int] | None
-    ) -> Http1 | Http2:
+    def _speak(self, kind: type[Http1 | Http2], secure: bool, client: Address, server: Address) -> Http1 | Http2:
         keeper = self._keeper
         return kind(self, keeper.app, keeper.config, CONTEXT, None, {}, secure, client, server, self._send)
 
@@ -211,10 +222,6 @@ class Connection(asyncio.Protocol):
         try:
             await self._begin()
             self.set_idle(True)
-            await self._incoming.arrived()
-            await self._keeper.turnstile.through()
-            if self._lost:
-                self._incoming.clear()  # whoever has gone meanwhile has asked for nothing
             while data := await self._read():
                 await self._handle(data)
         except Exception:
@@ -222,9 +229,11 @@ class Connection(asyncio.Protocol):
         finally:
             try:
                 await self._end()
-                del self._protocol  # it knows us: see `tailrace.server.run.GC_THRESHOLDS`
             finally:
+                self.standing.leave()
                 self._keeper.gone(self)
+                # They know us; see `tailrace.server.run.GC_THRESHOLDS`.
+                del self._protocol, self.standing, self._incoming, self._timed, self._transport, self._watch
 
     async def _begin(self) -> None:
         await self._protocol.initiate()
@@ -234,10 +243,24 @@ class Connection(asyncio.Protocol):
 
     async def _read(self) -> bytes:
         """Give some of what has arrived, nothing at the end."""
-        data = await self._incoming.take()
-        if not (self._incoming.full or self._transport.is_closing()):
+        if self.standing.is_behind:
+            self._incoming.end_turn()
+        data = await self._incoming.take(self._protocol.slice_bytes)
+        if not (self._has_enough or self._transport.is_closing()):
             self._go_on_reading()
         return data
+
+    @property
+    def _has_enough(self) -> bool:
+        """Whether nothing more is read for now: of a stranger not before all of it was looked at."""
+        return bool(self._incoming) if self.standing.is_strange else self._incoming.full
+
+    async def _turn(self) -> None:
+        """Wait until some of what has arrived may be looked at; whoever has gone meanwhile has asked for nothing."""
+        await self._incoming.rest(self.standing.pause_seconds)
+        await self.standing.turn()
+        if self._lost or was_reset(self._transport):
+            self._incoming.clear()
 
     def _go_on_reading(self) -> None:
         if not self._transport.is_reading():
@@ -255,18 +278,15 @@ class Connection(asyncio.Protocol):
     async def _end(self) -> None:
         try:
             await self._protocol.handle(Closed())
-            while self._applications:
-                await asyncio.wait(self._applications)
+            await self._applications.ended()
         finally:
             self.close(linger=False)
         while not self._lost:
             await self._drainers.wait()
 
-    def _wait_no_longer(self) -> None:
-        self.note_limit("idle_timeout")
-        self._part()
-
-    def _part(self) -> None:
+    def _part(self, limit: str | None = None) -> None:
+        if limit is not None:
+            self.note_limit(limit)
         self._protocol.farewell()
         self.close(linger=False)
 
@@ -276,5 +296,5 @@ class Connection(asyncio.Protocol):
             self._timer = None
 
 
-def _address(name: Any) -> tuple[str, int] | None:
+def _address(name: Any) -> Address:
     return (name[0], name[1]) if isinstance(name, tuple) else None

@@ -10,24 +10,28 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from typing import Any
 
-from tailrace.server.settings import ACCEPT_PAUSE_SECONDS, ACCEPTS_PER_TURN
+from tailrace.server.settings import ACCEPT_PAUSE_SECONDS
 
 
 class Door:
     """Accepts on ``listening``, which it owns, from `open` to `close`.
 
-    ``enter`` gets each socket. ``on_trouble`` is told when none can be had, mostly because no descriptor is left.
+    ``enter`` gets each socket, and the address of its peer. ``at_once`` says how many may come in this turn of the
+    loop. ``on_trouble`` is told when none can be had, mostly because no descriptor is left.
     """
 
     def __init__(
         self,
         listening: socket.socket,
-        enter: Callable[[socket.socket], None],
+        enter: Callable[[socket.socket, Any], None],
+        at_once: Callable[[], int],
         on_trouble: Callable[[OSError], None],
     ) -> None:
         self._listening = listening
         self._enter = enter
+        self._at_once = at_once
         self._on_trouble = on_trouble
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
@@ -45,9 +49,9 @@ class Door:
         self._listening.close()
 
     def _accept(self) -> None:
-        for _ in range(ACCEPTS_PER_TURN):
+        for _ in range(self._at_once()):
             try:
-                sock, _ = self._listening.accept()
+                sock, address = self._listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return  # nobody is there, or no longer
             except OSError as trouble:
@@ -56,4 +60,4 @@ class Door:
                 self._pause = self._loop.call_later(ACCEPT_PAUSE_SECONDS, self.open)
                 self._on_trouble(trouble)
                 return
-            self._enter(sock)
+            self._enter(sock, address)

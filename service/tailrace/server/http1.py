@@ -21,6 +21,7 @@ from tailrace.encoding import Framing
 from tailrace.server import handshake
 from tailrace.server.heads import TOO_LARGE, refuse_http1
 from tailrace.server.inbox import Inbox
+from tailrace.server.settings import HTTP1_SLICE_BYTES
 from tailrace.server.streams import HttpStream
 from tailrace.server.websocket import WebSocketStream
 from tailrace.server.wires import DirectWire
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 class Http1(H11Protocol):
     """The HTTP/1.1 side of a connection; lives as long as it, or until the peer turns out to speak HTTP/2."""
 
+    slice_bytes = HTTP1_SLICE_BYTES
     stream: HttpStream | WebSocketStream | None
 
     def __init__(self, carrier: Carrier, *arguments: Any) -> None:
@@ -120,7 +122,7 @@ class Http1(H11Protocol):
 
     def _expect_body(self) -> None:
         if isinstance(self.stream, HttpStream) and self.connection.their_state is h11.SEND_BODY:
-            self.stream.expect_body(self._carrier.request_seconds)
+            self.stream.expect_body(self._carrier.patience.request_seconds)
 
     def _refuse_more(self) -> None:
         """End the answer under way, politely: its application hears that the client has gone, and may say its last."""

@@ -32,7 +32,7 @@ from tailrace.server.heads import TOO_LARGE, refuse_http2
 from tailrace.server.inbox import Inbox
 from tailrace.server.parting import Parting
 from tailrace.server.sending import EVERYBODY, Sender
-from tailrace.server.settings import MAX_HEAD_BYTES, MAX_UNREAD_MESSAGES
+from tailrace.server.settings import HTTP2_SLICE_BYTES, MAX_HEAD_BYTES, MAX_UNREAD_MESSAGES
 from tailrace.server.streams import HttpStream
 from tailrace.server.websocket import WebSocketStream
 from tailrace.server.windows import Windows
@@ -50,6 +50,7 @@ h2's own forbids every later frame. Without it Chromium reconnects on this very 
 class Http2(H2Protocol):
     """The HTTP/2 side of a connection; lives as long as it."""
 
+    slice_bytes = HTTP2_SLICE_BYTES
     streams: dict[int, HttpStream | WebSocketStream]  # type: ignore[assignment]  # narrower: we make them all
 
     def __init__(self, carrier: Carrier, *arguments: Any) -> None:
@@ -75,15 +76,17 @@ class Http2(H2Protocol):
         if isinstance(event, Closed):
             await self._gone()
         elif isinstance(event, RawData):
+            if self._carrier.standing.refused_too_often:
+                await self._end("refused_requests")
+                return
             try:
                 await self._receive(event.data)
             except Flood as flood:
                 self._carrier.note_limit(flood.limit)
-                self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM, flood.limit.encode())
-                await self._end()
+                await self._end(flood.limit)
 
     def paused(self) -> None:
-        """The transport holds more than its mark: nothing is taken from the streams' buffers, which then fill."""
+        """Nothing is taken from the streams' buffers, which then fill: the transport holds more than its mark."""
 
     def resumed(self) -> None:
         """The transport takes bytes again."""
@@ -124,12 +127,12 @@ class Http2(H2Protocol):
         except ProtocolError:
             if self._sender.find(event.stream_id) and self.connection.state_machine.state != ConnectionState.CLOSED:
                 raise
+        if isinstance(self.streams.get(event.stream_id), HttpStream):
+            self._sender.answer(event.stream_id)
         await self._flush()
 
     async def _push(self, stream_id: int, data: bytes) -> None:
-        if buffer := self._sender.find(stream_id):
-            buffer.extend(data)
-            self._sender.wake(stream_id)
+        if buffer := self._sender.push(stream_id, data):
             await self._sender.patiently(stream_id, buffer.room)
 
     def _tell_idle(self) -> None:
@@ -138,6 +141,7 @@ class Http2(H2Protocol):
     # Receiving.
 
     async def _receive(self, data: bytes) -> None:
+        await self._sender.turned()
         self._guard.look(data, self.connection.outbound_flow_control_window)
         try:
             events = self.connection.receive_data(data)
@@ -161,6 +165,11 @@ class Http2(H2Protocol):
         if status := refuse_http2(headers):
             self._refuse(event.stream_id, status, whole=event.stream_ended is not None)
             return
+        if self._sender.has_too_many_untaken:
+            self._carrier.note_limit("untaken_answers")
+            self._carrier.standing.refuse()
+            self.connection.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+            return
         method, path = (dict(headers)[name] for name in (b":method", b":path"))
         stream = self._open(event.stream_id, websocket=method == b"CONNECT")
         self._carrier.set_idle(False)
@@ -175,13 +184,14 @@ class Http2(H2Protocol):
             )
         )
         if isinstance(stream, HttpStream) and event.stream_ended is None:
-            stream.expect_body(self._carrier.request_seconds)
+            stream.expect_body(self._carrier.patience.request_seconds)
 
     def _refuse(self, stream_id: int, status: int, *, whole: bool) -> None:
         if status == TOO_LARGE:
             self._carrier.note_limit("head_too_large")
-        head = [(b":status", b"%d" % status), (b"content-length", b"0")]
+        self._carrier.standing.refuse()
         with suppress(ProtocolError):  # it may have been reset in the same breath
+            head = [(b":status", b"%d" % status), (b"content-length", b"0")]
             self.connection.send_headers(stream_id, head, end_stream=True)
             if not whole:
                 self.connection.reset_stream(stream_id, ErrorCodes.NO_ERROR)
@@ -196,8 +206,7 @@ class Http2(H2Protocol):
         return stream
 
     async def _data(self, event: h2.events.DataReceived) -> None:
-        size = event.flow_controlled_length or 0
-        self._windows.used(size)
+        self._windows.used(size := event.flow_controlled_length or 0)
         stream = self.streams.get(event.stream_id or 0)
         if stream is None:  # it has gone: a client's answer to our close, the rest of a refused body
             return
@@ -217,11 +226,10 @@ class Http2(H2Protocol):
             self._windows.open_stream(stream)
 
     async def _request_ended(self, event: h2.events.StreamEnded) -> None:
-        stream_id = event.stream_id or 0
-        if buffer := self._sender.find(stream_id):
+        if buffer := self._sender.find(event.stream_id or 0):
             buffer.answers_request = False
-        if stream := self.streams.get(stream_id):
-            await stream.handle(EndBody(stream_id=stream_id))
+        if stream := self.streams.get(event.stream_id or 0):
+            await stream.handle(EndBody(stream_id=stream.stream_id))
 
     async def _stream_reset(self, event: h2.events.StreamReset) -> None:
         """Take note that the peer has reset a stream, or that h2 had to, because of what the peer did on it."""
@@ -260,8 +268,10 @@ class Http2(H2Protocol):
         await self._close_stream(stream_id)
         self._tell_idle()
 
-    async def _end(self) -> None:
-        """Let out the last frames, and close."""
+    async def _end(self, limit: str | None = None) -> None:
+        """Let out the last frames, and close: because of a ``limit``, by its name in the metrics, or of h2's own."""
+        if limit is not None:
+            self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM, limit.encode())
         await self._flush()
         await self.send(Closed())
 

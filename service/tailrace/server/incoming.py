@@ -1,25 +1,31 @@
 """What a peer has sent and nobody has looked at: taken slice by slice, so that who says much keeps nobody waiting.
 
-A socket gives up to 256 KiB at once. As the smallest of frames and requests that is seconds of work, during which the
-loop would serve nobody else. Knows no transport; `connection` stops reading when this is full.
+As the smallest of frames and requests, what comes at once would be a second of work, during which the loop would serve
+nobody else. Knows no transport; `connection` stops reading when this is full, and `standing` says
+whose turn it is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
-from tailrace.server.settings import READ_BYTES, SLICE_BYTES, TURN_SECONDS
+from tailrace.server.settings import PIECE_SECONDS, READ_BYTES
 from tailrace.server.waiters import Waiters
 
 
 class Incoming:
-    """Bytes in order; lives as long as its connection. ``clock`` gives seconds of any origin, and goes on in a turn."""
+    """Bytes in order; lives as long as its connection.
 
-    __slots__ = ("_clock", "_data", "_reader", "_yields_at", "over")
+    ``turn`` waits until more of them may be looked at, for `PIECE_SECONDS`. ``clock`` gives seconds of any origin.
+    """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    __slots__ = ("_clock", "_data", "_reader", "_turn", "_yields_at", "over")
+
+    def __init__(self, turn: Callable[[], Awaitable[None]], clock: Callable[[], float] = time.perf_counter) -> None:
+        self._turn = turn
         self._clock = clock
         self._data = bytearray()
         self._reader = Waiters()
@@ -27,15 +33,19 @@ class Incoming:
         self.over = False
         """Whether nothing will be added."""
 
+    def __len__(self) -> int:
+        return len(self._data)
+
     @property
     def full(self) -> bool:
         """Whether there is enough for now."""
         return len(self._data) > READ_BYTES
 
-    def add(self, data: bytes) -> None:
-        """Add what has arrived."""
-        self._data += data
-        self._reader.wake()
+    def add(self, data: bytes | memoryview) -> None:
+        """Add what has arrived; nothing follows the end."""
+        if not self.over:
+            self._data += data
+            self._reader.wake()
 
     def end(self) -> None:
         """Say that nothing will be added; what is there can still be taken."""
@@ -46,19 +56,31 @@ class Incoming:
         """Forget what nobody will look at."""
         self._data.clear()
 
-    async def arrived(self) -> None:
-        """Wait until there is something to take, or nothing will be added."""
+    def end_turn(self) -> None:
+        """Wait for another turn before more is taken."""
+        self._yields_at = 0.0
+
+    async def rest(self, seconds: float) -> None:
+        """Wait for so long, or until nothing will be added; at once for 0."""
+        if not seconds:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self.over:
+                    await self._reader.wait()
+
+    async def take(self, limit: int) -> bytes:
+        """Return the next ``limit`` bytes at most, or wait for some; nothing at the end.
+
+        Waits for a turn where the time of the last one is over.
+        """
         while not (self._data or self.over):
             await self._reader.wait()
-            self._yields_at = self._clock() + TURN_SECONDS
-
-    async def take(self) -> bytes:
-        """Give the next slice, or wait for it; nothing at the end. Lets the loop go on when its time has come."""
-        if self._data and self._clock() > self._yields_at:
-            await asyncio.sleep(0)
-            self._yields_at = self._clock() + TURN_SECONDS
-        await self.arrived()
-        data = bytes(memoryview(self._data)[:SLICE_BYTES])
+            self.end_turn()  # what has just come has had none
+        if self._data and self._clock() >= self._yields_at:
+            await self._turn()
+            self._yields_at = self._clock() + PIECE_SECONDS
+        data = bytes(memoryview(self._data)[:limit])
         if len(data) == len(self._data):
             self._data = bytearray()  # emptied, one keeps its memory
         else:

@@ -8,9 +8,11 @@ if TYPE_CHECKING:
     from hypercorn.config import Config
     from starlette.types import ASGIApp
 
+    from tailrace.places import Places
     from tailrace.server.connection import Connection
     from tailrace.server.settings import Patience
     from tailrace.server.turnstile import Turnstile
+    from tailrace.server.untaken import Untaken
 
 
 class Keeper(Protocol):
@@ -19,16 +21,22 @@ class Keeper(Protocol):
     app: ASGIApp
     config: Config
     patience: Patience
-    turnstile: Turnstile
+    read_buffer: memoryview
+    """Where all connections read, `settings.READ_AT_ONCE_BYTES` at most."""
+    strangers: Places[Connection]
+    """The connections that may have to leave for a newcomer: none of their streams is admitted, and none waits for us
+    to hear its first request."""
+    newcomers: Turnstile
+    """For the input of connections without an admitted stream, and for every request that is not admitted yet."""
+    members: Turnstile
+    """For the input of connections with an admitted stream."""
+    untaken: Untaken
 
     def made(self, connection: Connection) -> None:
         """Take ``connection`` into the book."""
 
     def gone(self, connection: Connection) -> None:
         """Strike it out; it says this once, when nothing of it is left."""
-
-    def rests(self, connection: Connection, *, resting: bool) -> None:
-        """Note whether it is without a request."""
 
     def note_limit(self, limit: str) -> None:
         """Count that a peer came to a limit, by its name in the metrics."""

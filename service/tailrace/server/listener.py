@@ -3,9 +3,10 @@
 Binds by itself, so that socket options are set before anybody connects and a port in use is one plain sentence. Knows
 connections only to count them, to let them go, and to cut those that do not. `run` decides when.
 
-There is a bound on connections. Whoever comes above it takes the place of the one that has been without a request for
-longest; where all have one, it is closed at once. No answer is given: one would have to be made after a handshake that
-costs more than the answer, and a native EventSource gives up for good on a 503, but comes back after a cut.
+There is a bound on connections. Whoever comes above it takes the place of one that carries no admitted stream, whatever
+that is busy with (`places` says whose); where all carry one, or wait for us, it is closed at once. No answer is given:
+one would have to be made after a handshake that costs more than the answer, and a native EventSource gives up for good
+on a 503, but comes back after a cut.
 """
 
 from __future__ import annotations
@@ -20,12 +21,16 @@ from typing import TYPE_CHECKING
 
 from tailrace.errors import ConfigurationError
 from tailrace.log import Seldom
+from tailrace.places import Places, source_of
 from tailrace.server.connection import Connection
 from tailrace.server.door import Door
 from tailrace.server.settings import (
+    ACCEPTS_PER_TURN,
+    ACCEPTS_PER_TURN_OF_MANY,
     BACKLOG,
-    FIRSTS_PER_TURN,
+    HANDSHAKES_PER_TURN,
     MAX_SOCKETS,
+    READ_AT_ONCE_BYTES,
     SEND_BUFFER_BYTES,
     STALL_SECONDS,
     TLS_SHUTDOWN_SECONDS,
@@ -34,6 +39,7 @@ from tailrace.server.settings import (
     tls_context,
 )
 from tailrace.server.turnstile import Turnstile
+from tailrace.server.untaken import Untaken
 
 if TYPE_CHECKING:
     import ssl
@@ -62,21 +68,25 @@ class Site:
 class Listener:
     """A site that listens; lives from `open` to `close` and until its last connection has gone.
 
-    ``on_limit`` is told of each limit that a peer comes to, by its name in the metrics.
+    ``on_limit`` is told of each limit that a peer comes to, by its name in the metrics. ``admission_share`` is what
+    those who are not admitted may take of the loop's time while others need it.
     """
 
-    def __init__(self, site: Site, patience: Patience, on_limit: Callable[[str], None]) -> None:
+    def __init__(self, site: Site, patience: Patience, on_limit: Callable[[str], None], admission_share: float) -> None:
         self.app = site.app
         self.config = hypercorn_config()
         self.patience = patience
-        self.turnstile = Turnstile(FIRSTS_PER_TURN)
+        self.read_buffer = memoryview(bytearray(READ_AT_ONCE_BYTES))
+        self.strangers: Places[Connection] = Places()
+        self.newcomers = Turnstile(admission_share)
+        self.members = Turnstile(admission_share)
+        self.untaken = Untaken(self.note_limit)
         self.max_sockets = site.max_sockets
         self._site = site
         self._on_limit = on_limit
         self._seldom = Seldom(logger)
         self._connections: set[Connection] = set()
-        self._resting: dict[Connection, None] = {}
-        self._entering: set[Connection] = set()
+        self._entering: dict[Connection, socket.socket] = {}
         self._handshakes: set[asyncio.Task[None]] = set()
         self._door: Door | None = None
         self._tls: ssl.SSLContext | None = None
@@ -89,7 +99,7 @@ class Listener:
         if site.tls_cert_file is not None and site.tls_key_file is not None:
             self._tls = tls_context(site.tls_cert_file, site.tls_key_file)
         listening = bind(site.host, site.port, self.patience.stall_seconds)
-        self._door = Door(listening, self._enter, self._lack)
+        self._door = Door(listening, self._enter, self._accepts_at_once, self._lack)
         listening.listen(BACKLOG)
         self._door.open()
         host, port = listening.getsockname()[:2]
@@ -131,7 +141,7 @@ class Listener:
     # What connections say: `tailrace.server.keeper.Keeper`.
 
     def made(self, connection: Connection) -> None:
-        self._entering.discard(connection)
+        self._entering.pop(connection, None)
         self._connections.add(connection)
         if self._draining:
             connection.announce()
@@ -140,12 +150,6 @@ class Listener:
 
     def gone(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        self._resting.pop(connection, None)
-
-    def rests(self, connection: Connection, *, resting: bool) -> None:
-        self._resting.pop(connection, None)
-        if resting:
-            self._resting[connection] = None
 
     def note_limit(self, limit: str) -> None:
         self._on_limit(limit)
@@ -154,14 +158,21 @@ class Listener:
 
     # Coming in.
 
-    def _enter(self, sock: socket.socket) -> None:
+    def _accepts_at_once(self) -> int:
+        """Return how many connections to take in this turn of the loop."""
+        if self._tls is not None:
+            return HANDSHAKES_PER_TURN
+        return ACCEPTS_PER_TURN_OF_MANY if self.newcomers.contended else ACCEPTS_PER_TURN
+
+    def _enter(self, sock: socket.socket, address: tuple[str, int]) -> None:
         if len(self._entering) + len(self._connections) >= self.max_sockets:
             self.note_limit("sockets")
             if not self._make_room():
                 sock.close()
                 return
-        connection = Connection(self)
-        self._entering.add(connection)
+        connection = Connection(self, source_of(address))
+        self.strangers.add(connection.source, connection)
+        self._entering[connection] = sock
         handshake = asyncio.get_running_loop().create_task(self._shake_hands(connection, sock))
         self._handshakes.add(handshake)
         handshake.add_done_callback(self._handshakes.discard)
@@ -176,19 +187,25 @@ class Listener:
                 ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS if self._tls else None,
             )
         except ConnectionAbortedError:
-            self.note_limit("tls_handshake_timeout")
+            if connection in self._entering:  # or it had to leave
+                self.note_limit("tls_handshake_timeout")
         except OSError:
             pass  # the peer speaks no TLS, or has gone
         finally:
-            self._entering.discard(connection)
+            if self._entering.pop(connection, None) is not None:
+                self.strangers.discard(connection.source, connection)
 
     def _make_room(self) -> bool:
-        """Cut who has been without a request for longest; whether there is one."""
-        for connection in self._resting:
-            del self._resting[connection]
-            connection.abort()
-            return True
-        return False
+        """Cut a stranger; return whether there is one."""
+        leaver = self.strangers.evict()
+        if leaver is None:
+            return False
+        if (sock := self._entering.pop(leaver, None)) is not None:
+            with suppress(OSError):  # it has gone already
+                sock.shutdown(socket.SHUT_RDWR)  # its handshake fails, and cleans up
+        else:
+            leaver.abort()
+        return True
 
     def _lack(self, trouble: OSError) -> None:
         self._on_limit("sockets")

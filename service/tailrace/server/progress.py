@@ -11,15 +11,29 @@ import socket
 import struct
 from contextlib import suppress
 
+from tailrace.server.settings import CLOSE_SECONDS, LINGER_SECONDS
 from tailrace.wire import MIN_TAKEN_BYTES
 
 TCP_INFO = getattr(socket, "TCP_INFO", 0)
+STATE_CLOSED = 7
+"""``TCP_CLOSE`` in ``tcpi_state``, the first byte of Linux's ``struct tcp_info``: the peer has reset the connection."""
 BYTES_ACKED = struct.Struct("120xQ")
 """``tcpi_bytes_acked`` of Linux's ``struct tcp_info`` (<linux/tcp.h>, RFC 4898 tcpEStatsAppHCThruOctetsAcked)."""
 
 
 RESET = struct.pack("ii", 1, 0)
 """``struct linger``: linger, for no time."""
+
+
+def was_reset(transport: asyncio.Transport) -> bool:
+    """Whether the peer has reset the connection, which nobody hears who does not read; False where nobody can tell."""
+    sock = transport.get_extra_info("socket")
+    if sock is None:
+        return False
+    try:
+        return bool(sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 1)[0] == STATE_CLOSED)
+    except (OSError, ValueError):
+        return False
 
 
 def acknowledged(transport: asyncio.Transport) -> int:
@@ -60,6 +74,16 @@ class Watch:
         self.end()
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(seconds, self._look, seconds, acknowledged(self._transport))
+
+    def see_off(self, *, linger: bool) -> None:
+        """Close: flush first, and read what still comes for a moment if ``linger``; cut what does not go in time."""
+        if linger and self._transport.can_write_eof():
+            with suppress(OSError):  # the peer has gone already, and the transport is about to say so
+                self._transport.write_eof()
+            self.begin(LINGER_SECONDS)
+        else:
+            self._transport.close()
+            self.begin(CLOSE_SECONDS)
 
     def end(self) -> None:
         """Ask no more."""

@@ -19,7 +19,7 @@ from contextlib import suppress
 from tailrace.server import descriptors
 from tailrace.server.ending import Signals
 from tailrace.server.listener import Listener, Site
-from tailrace.server.settings import GRACE_SECONDS, SPARE_FILES, Patience, check_hypercorn
+from tailrace.server.settings import ADMISSION_SHARE, GRACE_SECONDS, SPARE_FILES, Patience, check_hypercorn
 
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 _new_loop: NewLoop = asyncio.new_event_loop
@@ -45,9 +45,10 @@ class Server:
     """Listens on ``sites`` in order and closes them in order, so put the admin site last.
 
     ``drain`` is awaited once, when the end has begun: it should end every stream. ``grace_seconds`` is what connections
-    may take after it. ``on_limit`` is told of each limit that a peer comes to, by its name in the metrics. Serves once;
-    make another to serve again. Raises `ConfigurationError` where the installed Hypercorn is not the one this package
-    knows.
+    may take after it. ``on_limit`` is told of each limit that a peer comes to, by its name in the metrics.
+    ``admission_share`` is what those who are not admitted may take of the loop's time, site by site, while others need
+    it. Serves once; make another to serve again. Raises `ConfigurationError` where the installed Hypercorn is not the
+    one this package knows.
     """
 
     def __init__(
@@ -58,9 +59,10 @@ class Server:
         grace_seconds: float = GRACE_SECONDS,
         patience: Patience = PATIENCE,
         on_limit: Callable[[str], None] = _uncounted,
+        admission_share: float = ADMISSION_SHARE,
     ) -> None:
         check_hypercorn()
-        self._listeners = [Listener(site, patience, on_limit) for site in sites]
+        self._listeners = [Listener(site, patience, on_limit, admission_share) for site in sites]
         self._drain = drain
         self._grace_seconds = grace_seconds
         self._stopping = asyncio.Event()

@@ -15,12 +15,16 @@ LOW_WATER_BYTES = HIGH_WATER_BYTES // 2
 
 
 class SendBuffer:
-    """The bytes of one stream; lives until its end was sent or it was closed, maybe longer than its application."""
+    """The bytes of one stream; lives until its end was sent or it was closed, maybe longer than its application.
 
-    __slots__ = ("_data", "_waiters", "answers_request", "closed", "complete", "full")
+    What it is given is kept as it is, and copied when it is sent: a document is the same for all who ask for it.
+    """
+
+    __slots__ = ("_pieces", "_size", "_waiters", "answers_request", "closed", "complete", "full")
 
     def __init__(self, *, answers_request: bool) -> None:
-        self._data = bytearray()
+        self._pieces: list[bytes | memoryview] = []
+        self._size = 0
         self._waiters = Waiters()
         self.answers_request = answers_request
         """Whether the peer is still sending a request body that nobody will want once the answer is complete."""
@@ -33,32 +37,42 @@ class SendBuffer:
         return True  # one that is empty is still one
 
     def __len__(self) -> int:
-        return len(self._data)
+        return self._size
 
     def extend(self, data: bytes) -> None:
         """Add ``data`` whole, unless the end was said or the stream has gone."""
         if not (self.complete or self.closed):
-            self._data += data
-            self.full = self.full or len(self._data) > HIGH_WATER_BYTES
+            self._pieces.append(data)
+            self._size += len(data)
+            self.full = self.full or self._size > HIGH_WATER_BYTES
 
     def take(self, limit: int) -> bytes:
         """Remove and give at most ``limit`` bytes."""
-        if limit >= len(self._data):
-            taken = bytes(self._data)
-            self._data = bytearray()
-        else:
-            taken = bytes(memoryview(self._data)[:limit])
-            del self._data[:limit]
-        if len(self._data) <= LOW_WATER_BYTES:
+        taken = b"".join(self._pieces if limit >= self._size else self._first(limit))
+        self._size -= len(taken)
+        if not self._size:
+            self._pieces = []
+        if self._size <= LOW_WATER_BYTES:
             self.full = False
             self._waiters.wake()
         return taken
+
+    def _first(self, limit: int) -> list[bytes | memoryview]:
+        """Remove the first ``limit`` bytes of more, and give them in pieces."""
+        count = 0
+        while limit >= len(self._pieces[count]):
+            limit -= len(self._pieces[count])
+            count += 1
+        split = memoryview(self._pieces[count])
+        first = [*self._pieces[:count], split[:limit]]
+        self._pieces[: count + 1] = [split[limit:]]
+        return first
 
     def close(self) -> None:
         """Forget what is left: it was all sent, or the stream or its connection has gone."""
         self.closed = True
         self.full = False
-        self._data = bytearray()
+        self._pieces, self._size = [], 0
         self._waiters.wake()
 
     async def room(self) -> None:

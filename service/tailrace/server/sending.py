@@ -18,6 +18,7 @@ from h2.exceptions import ProtocolError
 
 from tailrace.encoding import Framing
 from tailrace.server.sendbuffer import SendBuffer
+from tailrace.server.settings import MAX_UNTAKEN_ANSWERS, MAX_UNTAKEN_BYTES, UNTAKEN_ANSWER_BYTES
 from tailrace.server.wires import StreamWire
 from tailrace.wire import HIGH_WATER_BYTES, MIN_TAKEN_BYTES
 
@@ -44,7 +45,7 @@ class Sender:
     ``on_sent`` is called when a stream has nothing more to send, for whatever reason.
     """
 
-    __slots__ = ("_carrier", "_connection", "_marked", "_on_sent", "_streams", "_turn")
+    __slots__ = ("_answers", "_carrier", "_connection", "_marked", "_on_sent", "_streams", "_turn")
 
     def __init__(self, connection: H2Connection, carrier: Carrier, on_sent: Callable[[], None]) -> None:
         self._connection = connection
@@ -52,6 +53,8 @@ class Sender:
         self._on_sent = on_sent
         self._streams: dict[int, tuple[SendBuffer, StreamWire]] = {}
         self._marked: dict[int, None] = {}
+        self._answers: dict[int, int] = {}
+        """Answers that are no streams and that the peer has yet to take: how many bytes, by stream."""
         self._turn: asyncio.Handle | None = None
 
     def __len__(self) -> int:
@@ -69,6 +72,43 @@ class Sender:
         wire = StreamWire(inbox, Framing.FRAMES if websocket else Framing.BODY, self, stream_id, buffer)
         self._streams[stream_id] = (buffer, wire)
         return wire
+
+    def answer(self, stream_id: int) -> None:
+        """An answer has begun; unless it is `admitted`, the peer owes us its reading."""
+        if found := self._streams.get(stream_id):
+            self._answers[stream_id] = len(found[0])
+            self._tell_untaken()
+
+    def admitted(self, stream_id: int) -> None:
+        """The answer is a subscriber's stream, which has bounds of its own."""
+        if self._answers.pop(stream_id, None) is not None:
+            self._tell_untaken()
+
+    @property
+    def has_too_many_untaken(self) -> bool:
+        """Whether the peer has left so much untaken that it is given no more."""
+        return len(self._answers) >= MAX_UNTAKEN_ANSWERS or sum(self._answers.values()) > MAX_UNTAKEN_BYTES
+
+    async def turned(self) -> None:
+        """Wait until what can be sent was sent, where that decides whether there is too much untaken."""
+        while self._turn is not None and self.has_too_many_untaken:  # noqa: ASYNC110  the next iteration, mostly
+            await asyncio.sleep(0)
+
+    def _note_untaken(self, stream_id: int, size: int) -> None:
+        if stream_id in self._answers:
+            self._answers[stream_id] = size
+            self._tell_untaken()
+
+    def _tell_untaken(self) -> None:
+        self._carrier.standing.untaken(sum(self._answers.values()) + UNTAKEN_ANSWER_BYTES * len(self._answers))
+
+    def push(self, stream_id: int, data: bytes) -> SendBuffer | None:
+        """Add ``data`` to what the stream has to say; gives the buffer, None where the stream has gone."""
+        if buffer := self.find(stream_id):
+            buffer.extend(data)
+            self._note_untaken(stream_id, len(buffer))
+            self.wake(stream_id)
+        return buffer
 
     def find(self, stream_id: int) -> SendBuffer | None:
         """Give the stream's buffer, unless everything was sent or it has gone."""
@@ -90,12 +130,14 @@ class Sender:
     async def patiently(self, stream_id: int, wait: Callable[[], Awaitable[None]]) -> None:
         """Await ``wait``, which ends when the peer has taken something; reset a stream whose window it keeps shut."""
         while buffer := self.find(stream_id):
-            before = len(buffer)
+            before, is_answer, patience = len(buffer), stream_id in self._answers, self._carrier.patience
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._carrier.stall_seconds):
+                async with asyncio.timeout(patience.answer_seconds if is_answer else patience.stall_seconds):
                     await wait()
                 return
             if self.held_up is None and before - len(buffer) < MIN_TAKEN_BYTES:
+                if is_answer:
+                    self._carrier.note_limit("answer_timeout")
                 self.cancel(stream_id)
 
     def reset(self, stream_id: int, code: ErrorCodes) -> None:
@@ -113,6 +155,7 @@ class Sender:
     def forget(self, stream_id: int) -> None:
         """The stream has sent everything, or has gone; wake who waits for it."""
         self._marked.pop(stream_id, None)
+        self.admitted(stream_id)
         if found := self._streams.pop(stream_id, None):
             found[0].close()
             self._on_sent()
@@ -121,6 +164,8 @@ class Sender:
         """The connection has gone; nobody is told anything any more."""
         self._on_sent = _nothing
         self._marked.clear()
+        self._answers.clear()
+        self._tell_untaken()
         while self._streams:
             _, (buffer, wire) = self._streams.popitem()
             wire.end()
@@ -173,6 +218,8 @@ class Sender:
         except ProtocolError:
             self.reset(stream_id, ErrorCodes.INTERNAL_ERROR)  # if it is not reset already, or the connection closing
             return 0
+        if data:
+            self._note_untaken(stream_id, len(buffer))
         if ends:
             self._ended(stream_id, buffer)
         elif len(buffer) and window > len(data):

@@ -35,9 +35,25 @@ SPARE_FILES = 100
 ACCEPTS_PER_TURN = 100
 """Connections taken in one turn of the loop, some milliseconds of it: a storm of them holds up nobody who is served."""
 
-FIRSTS_PER_TURN = 32
-"""New connections whose first request is heard in one turn of the loop. Each costs most of a millisecond; with fewer a
-storm of them was not held up less, but lasted longer."""
+ACCEPTS_PER_TURN_OF_MANY = 4
+"""The same while others wait to be heard: who was accepted would only wait behind them, and each costs 0.2 ms."""
+
+HANDSHAKES_PER_TURN = 1
+"""The same over TLS, where each costs a millisecond of arithmetic."""
+
+ADMISSION_SHARE = 0.2
+"""Of the loop's time, for those who are not admitted, while admitted streams need the rest. A fifth of a core admits
+200 clients a second; an idle one admits as many as it can."""
+
+LEAST_SECONDS = 0.001
+"""What those who are not admitted may take of each iteration of the loop, however idle it is: one admission. A record
+passes through some three iterations on its way to its clients, so this is what strangers can add to each."""
+
+PIECE_SECONDS = 0.0005
+"""How long the input of one connection is worked on before others have their turn: half of the above."""
+
+MAX_UNHEARD_REQUESTS = 8
+"""Requests of one connection that may wait for their turn; no more of its input is looked at until one has had it."""
 
 ACCEPT_PAUSE_SECONDS = 0.1
 """How long to leave a listening socket alone when the process has no descriptor left: it would stay ready all along."""
@@ -59,18 +75,32 @@ STALL_SECONDS = 30.0
 time-out is shorter. Also ``TCP_USER_TIMEOUT`` (RFC 5482), by which Linux gives up a peer that acknowledges nothing, or
 leaves its window shut."""
 
+READ_AT_ONCE_BYTES = 16 * 1024
+"""Most that is read of one connection at once: a request with everything in it. Left alone, a loop reads 256 KiB, which
+thousands of strangers could have us keep until their turn comes."""
+
 READ_BYTES = 64 * 1024
 """A connection that holds more unread input than this stops reading from its socket."""
 
-TURN_SECONDS = 0.002
-"""How long one connection's input may keep the loop: the same as a turn of delivering. A socket gives up to 256 KiB at
-once, which as the smallest of frames took seconds while nobody else was served."""
-
-SLICE_BYTES = 512
-"""Input that is looked at before the clock is: the smallest requests are 27 bytes over HTTP/2, 19 of them take 5 ms."""
+HTTP1_SLICE_BYTES = 512
+HTTP2_SLICE_BYTES = 128
+"""Input that is looked at before the clock is. A connection of HTTP/1.1 answers one request at a time, and looks for
+the end of a head in all that came of it; over HTTP/2 the smallest requests have 14 bytes, and 9 of them take 1 ms."""
 
 KEEP_ALIVE_SECONDS = 30.0
 """How long a connection may be without a request; it also bounds how long a request's head may take to arrive."""
+
+ANSWER_SECONDS = 5.0
+"""How long a peer may take nothing of an answer that is no stream: it has asked for it just now."""
+
+MAX_UNTAKEN_ANSWERS = 16
+MAX_UNTAKEN_BYTES = 64 * 1024
+"""Answers of one HTTP/2 connection that are no streams and that its peer has not taken: more requests are refused
+(REFUSED_STREAM). Enough for a browser's page, whatever its round trip; each costs us 14 kB beside its bytes."""
+
+MAX_ALL_UNTAKEN_BYTES = 32 * 1024 * 1024
+"""The same of all connections together, an answer counting `UNTAKEN_ANSWER_BYTES` beside its own."""
+UNTAKEN_ANSWER_BYTES = 16 * 1024
 
 REQUEST_SECONDS = 30.0
 """How long the body of a request may take to arrive while its answer has not begun. The same as for a head."""
@@ -171,6 +201,18 @@ ALLOWANCES = {
 }
 """What is counted, by the name it has in the metrics, and how much of it there may be on one connection."""
 
+REFUSALS = Allowance(64, 1)
+"""Requests of one connection that may be refused while none of its streams is admitted: so many at once, and then one a
+second, which is more than a page with an expired token repeats. One more is answered 429, and the connection ends."""
+
+SLOWED_AFTER_REFUSALS = 16
+REFUSED_PAUSE_SECONDS = 0.5
+"""From so many refusals on a connection is heard less and less often, at last after such a pause. In that less is
+forgiven than is added, so one that goes on comes to its end, after some twenty seconds."""
+
+RETRY_AFTER_REFUSALS_SECONDS = 10
+"""What such a client is told to wait before it comes back."""
+
 NEVER = 10**9
 
 
@@ -182,6 +224,8 @@ class Patience:
     request_seconds: float = REQUEST_SECONDS
     tls_handshake_seconds: float = TLS_HANDSHAKE_SECONDS
     stall_seconds: float = STALL_SECONDS
+    answer_seconds: float = ANSWER_SECONDS
+    refused_pause_seconds: float = REFUSED_PAUSE_SECONDS
     hearing_seconds: float = HEARING_SECONDS
 
 

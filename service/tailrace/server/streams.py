@@ -9,14 +9,17 @@ disturbs nobody else. Not offered: server push and trailers, which no client of 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from hypercorn.protocol.events import EndBody, Event, Request, StreamClosed
+from hypercorn.protocol.events import Body, EndBody, Event, Request, Response, StreamClosed
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 from hypercorn.utils import suppress_body
 
+from tailrace.server.settings import RETRY_AFTER_REFUSALS_SECONDS
 from tailrace.wire import EXTENSION
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from tailrace.server.inbox import Inbox
+    from tailrace.server.timed import Timed
     from tailrace.server.wires import Carrier, ServerWire
 
 logger = logging.getLogger(__name__)
@@ -32,16 +36,20 @@ logger = logging.getLogger(__name__)
 class Running:
     """Runs the application of one stream. Takes the place of Hypercorn's task group, which would let it go by itself.
 
-    One queue of ours, one task, and no failure that reaches the connection.
+    One queue of ours, one task, and no failure that reaches the connection. Waits until the request may be heard; what
+    the application does then is charged to those who are not admitted, until it takes the wire.
     """
 
-    __slots__ = ("_carrier", "_inbox", "_offer", "_wire")
+    __slots__ = ("_admitted", "_carrier", "_inbox", "_offer", "_timed", "_wire")
+
+    _timed: Timed
 
     def __init__(self, carrier: Carrier, inbox: Inbox, wire: ServerWire, offer: Callable[[Any], None]) -> None:
         self._carrier = carrier
         self._inbox = inbox
         self._wire = wire
         self._offer = offer
+        self._admitted = False
 
     async def spawn_app(
         self, app: Any, config: Any, scope: Any, send: Callable[[Any], Awaitable[None]]
@@ -49,18 +57,36 @@ class Running:
         """Start ``app``; gives the way to its ``receive``."""
         del config
         self._offer(scope)
-        self._carrier.spawn(self._run(app, scope, send))
+        if (opened := scope["extensions"].get(EXTENSION)) is not None:
+            scope["extensions"][EXTENSION] = partial(self._admit, opened)
+        self._carrier.standing.expect()
+        self._timed = self._carrier.spawn(self._run(app, scope, send))
         return self._inbox.put
+
+    def _admit(self, opened: Callable[[], ServerWire]) -> ServerWire:
+        """Give the wire: whoever asks for it has admitted the client."""
+        wire = opened()
+        if not self._admitted:
+            self._admitted = True
+            self._timed.charge = None
+            self._carrier.standing.admit()
+            wire.admitted()
+        return wire
 
     async def _run(self, app: ASGIApp, scope: Any, send: Callable[[Any], Awaitable[None]]) -> None:
         try:
-            await app(scope, self._inbox.receive, send)
+            await self._carrier.standing.hear()
+            if not self._wire.ended:  # the client has gone meanwhile, and asks for nothing
+                await app(scope, self._inbox.receive, send)
         except Exception:
             logger.exception("an application failed (%s over HTTP/%s)", scope["type"], scope["http_version"])
         finally:
             self._wire.end()
             await self._finish(send)
             scope["extensions"].clear()  # the stream keeps the scope, and the wire's offer is the stream's
+            if self._admitted:
+                self._carrier.standing.dismiss()
+            del self._timed  # it knows us
 
     async def _finish(self, send: Callable[[Any], Awaitable[None]]) -> None:
         try:
@@ -77,6 +103,7 @@ class HttpStream(HTTPStream):
         super().__init__(*arguments)
         self._carrier = carrier
         self._expecting: asyncio.TimerHandle | None = None
+        self._told_to_calm_down = False
         self.inbox = inbox
         self.wire = wire
         self.unacknowledged = 0
@@ -106,9 +133,27 @@ class HttpStream(HTTPStream):
                 del self.task_group  # needed once, and knows us
 
     async def app_send(self, message: Any) -> None:
-        if message is not None and message["type"] == "http.response.body" and not message.get("more_body", False):
+        kind = "" if message is None else message["type"]
+        if self._told_to_calm_down and message is not None:
+            return
+        if kind == "http.response.start" and message["status"] >= 400 and self._carrier.standing.refuse():
+            await self._tell_to_calm_down()
+            return
+        if kind == "http.response.body" and not message.get("more_body", False):
             self.wire.end()
         await super().app_send(message)
+
+    async def _tell_to_calm_down(self) -> None:
+        """Answer 429 (RFC 6585 section 4) in place of one refusal too many; the connection ends after it."""
+        self._told_to_calm_down = True
+        self.wire.end()
+        body = json.dumps({"error": "too_many_refusals", "detail": "this connection asks for what it may not have"})
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        headers += [(b"retry-after", b"%d" % RETRY_AFTER_REFUSALS_SECONDS), (b"connection", b"close")]
+        await self.send(Response(self.stream_id, headers, 429))
+        if not suppress_body(self.scope["method"], 429):
+            await self.send(Body(self.stream_id, body.encode()))
+        await self._send_closed()
 
     def _offer(self, scope: Any) -> None:
         offered = scope["method"] == "GET" and scope["http_version"] in {"1.1", "2"}

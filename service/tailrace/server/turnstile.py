@@ -1,43 +1,95 @@
-"""Whose first request is heard in this turn of the loop: some of those who have just come, whoever came first.
+"""Whose input is worked on in this iteration of the event loop, and how much of it: admitted streams come first.
 
-A first request costs most of a millisecond: a head, a token, a subscription. Where a network has been away thousands
-come at once, and the loop would hear them all before it serves anybody else again. Knows no connections.
+Work for those who are not admitted (parsing, routing, checking tokens, refusing) is done in pieces of less than a
+millisecond. While several wait, one iteration of the loop does as many pieces as fit into `LEAST_SECONDS`, or into a
+share of what everything else took in the iteration before, whichever is more. So an idle loop is used to the full, and
+in a busy one streams keep the rest, however many strangers wait. Addresses take turns, and the connections of an
+address take turns, each in the order of their coming. Knows no connection and no request.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
+
+from tailrace.server.settings import LEAST_SECONDS
+
+USUAL_SECONDS = 0.0003
+"""What a piece is taken to cost until some were measured."""
+_WEIGHT = 1 / 8
+"""Of the newest iteration in what a piece usually costs."""
 
 
 class Turnstile:
-    """Lets ``per_turn`` through in a turn of the loop. Lives as long as its listener; rests while nobody comes."""
+    """Lets pieces of work through; lives as long as its listener, and costs nothing while nobody comes.
 
-    def __init__(self, per_turn: int) -> None:
-        self._per_turn = per_turn
-        self._left = per_turn
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._turning = False
+    ``share`` is a fraction of the loop's time, below 1. ``clock`` gives seconds of any origin.
+    """
 
-    async def through(self) -> None:
-        """Go through, in this turn or in the first that has room."""
-        if not self._turning:
-            self._turning = True
-            asyncio.get_running_loop().call_soon(self._turn)
-        if self._left:
-            self._left -= 1
-        else:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(future)
-            await future
+    def __init__(self, share: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._ratio = share / (1 - share)
+        self._clock = clock
+        self._waiting: OrderedDict[Hashable, OrderedDict[Hashable, deque[asyncio.Future[None]]]] = OrderedDict()
+        """By address and by connection, whoever's turn is next first."""
+        self._left = LEAST_SECONDS
+        self._usual = USUAL_SECONDS
+        self._spent = 0.0
+        self._passed = 0
+        self._since: float | None = None  # when this iteration was begun; None while nobody comes
 
-    def _turn(self) -> None:
-        self._left = self._per_turn
-        while self._waiting and self._left:
-            future = self._waiting.popleft()
-            if not future.done():  # it may have been cancelled
+    @property
+    def contended(self) -> bool:
+        """Whether somebody waits."""
+        return bool(self._waiting)
+
+    async def through(self, address: Hashable, connection: Hashable) -> None:
+        """Wait until a piece of ``connection``'s work may be done; returns at once while there is time for it."""
+        if self._since is None:
+            self._since = self._clock()
+            asyncio.get_running_loop().call_soon(self._iterate)
+        if self._left > 0 and not self._waiting:
+            self._pass()
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        connections = self._waiting.setdefault(address, OrderedDict())
+        connections.setdefault(connection, deque()).append(future)
+        await future
+
+    def charge(self, seconds: float) -> None:
+        """Count the time that a piece took, or some of it."""
+        self._spent += seconds
+
+    def _pass(self) -> None:
+        self._left -= self._usual
+        self._passed += 1
+
+    def _iterate(self) -> None:
+        """Begin an iteration of the loop: see what the last one took, and let through what fits into this one."""
+        now, since = self._clock(), self._since or 0.0
+        others = max(0.0, now - since - self._spent)
+        if self._passed:
+            self._usual += (self._spent / self._passed - self._usual) * _WEIGHT
+        had, self._passed, self._spent = self._passed, 0, 0.0
+        self._left = max(LEAST_SECONDS, self._ratio * others)
+        while self._waiting and self._left > 0:
+            if not (future := self._next()).done():  # it may have been cancelled
                 future.set_result(None)
-                self._left -= 1
-        self._turning = self._left < self._per_turn
-        if self._turning:
-            asyncio.get_running_loop().call_soon(self._turn)
+                self._pass()
+        if had or self._passed:
+            self._since = now
+            asyncio.get_running_loop().call_soon(self._iterate)
+        else:
+            self._since = None
+
+    def _next(self) -> asyncio.Future[None]:
+        """Remove and return whoever's turn it is; the rest of its connection and of its address queue up again."""
+        address, connections = self._waiting.popitem(last=False)
+        connection, futures = connections.popitem(last=False)
+        future = futures.popleft()
+        if futures:
+            connections[connection] = futures
+        if connections:
+            self._waiting[address] = connections
+        return future

@@ -38,8 +38,16 @@ if TYPE_CHECKING:
 
 
 _NO_EVENTS: deque[FrameEvent] = deque(maxlen=0)
+_REFUSING_CODES = range(4400, 4429)
+"""Close codes that say to a client that it may not: `tailrace.errors`. From 4429 on it is to come back."""
 _LIMITS: Mapping[type[Farewell], str] = {MessageTooBig: "message_too_big", TooManyFrames: "too_many_frames"}
 """What a client has come to, by its name in the metrics."""
+
+
+def _refuses(message: Any) -> bool:
+    """Whether an application says no to its client: before the handshake's end, or after it by its close code."""
+    denied = message["type"] == "websocket.http.response.start"
+    return denied or (message["type"] == "websocket.close" and message.get("code", 1000) in _REFUSING_CODES)
 
 
 class WebSocketStream(WSStream):
@@ -74,6 +82,8 @@ class WebSocketStream(WSStream):
             self._close()
 
     async def app_send(self, message: Any) -> None:
+        if message is not None and _refuses(message):
+            self._carrier.standing.refuse()
         connected = self.state is ASGIWebsocketState.CONNECTED
         if connected and (message is None or message["type"] == "websocket.close"):
             self.wire.end()

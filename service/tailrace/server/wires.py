@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive
 
     from tailrace.server.sendbuffer import SendBuffer
+    from tailrace.server.settings import Patience
+    from tailrace.server.standing import Standing
+    from tailrace.server.timed import Timed
 
 logger = logging.getLogger(__name__)
 
@@ -32,18 +35,16 @@ class Carrier(Protocol):
     """Whether the transport holds more than its mark."""
     draining: bool
     """Whether the service is on its way out: the peer should reconnect elsewhere."""
+    standing: Standing
+    """What the connection is to the server, and what becomes of requests on it."""
 
     @property
-    def stall_seconds(self) -> float:
-        """How long the peer may take nothing of what it is owed."""
+    def patience(self) -> Patience:
+        """How long the peer may take for what."""
 
     @property
     def taken(self) -> int:
         """How many bytes the peer has acknowledged, of all that the connection has carried."""
-
-    @property
-    def request_seconds(self) -> float:
-        """How long a request may take to arrive whole."""
 
     def write(self, data: bytes) -> None:
         """Hand ``data`` to the transport at once; dropped when the connection has gone."""
@@ -63,8 +64,8 @@ class Carrier(Protocol):
     def note_limit(self, limit: str) -> None:
         """Count that the peer came to a limit, by its name in the metrics."""
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run an application; the connection awaits it before it ends."""
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> Timed:
+        """Run an application, timed as one that is not admitted; the connection awaits it before it ends."""
 
 
 class Streams(Protocol):
@@ -79,6 +80,9 @@ class Streams(Protocol):
 
     def cancel(self, stream_id: int) -> None:
         """Reset the stream (RFC 9113 section 8.1: CANCEL)."""
+
+    def admitted(self, stream_id: int) -> None:
+        """The stream's answer is a subscriber's stream, which may be as long as it likes."""
 
 
 def _nothing() -> None:
@@ -97,6 +101,14 @@ class ServerWire(ABC):
         self.heard = False
         """Set by the stream when its peer has sent anything."""
         self.on_writable: Callable[[], None] = _nothing
+
+    @property
+    def ended(self) -> bool:
+        """Whether no byte is taken any more."""
+        return not self._alive
+
+    def admitted(self) -> None:  # noqa: B027  a connection of HTTP/1.1 has one answer at a time
+        """The client was admitted: its stream has begun."""
 
     def end(self) -> None:
         """Take no byte from now on: the stream has closed, or is about to say its last word."""
@@ -197,6 +209,9 @@ class StreamWire(ServerWire):
         self._streams = streams
         self._stream_id = stream_id
         self._buffer = buffer
+
+    def admitted(self) -> None:
+        self._streams.admitted(self._stream_id)
 
     @property
     def writable(self) -> bool:

@@ -1,0 +1,129 @@
+"""What a connection is to the server: a stranger's, or one that carries an admitted stream.
+
+A stranger's requests wait for their turn, its answers for its reading, and it is the first to leave where there is no
+room. A stream is admitted when its application takes the wire. Knows no bytes and no protocol; `connection` asks it
+when to read, `streams` tells it what became of a request. Lives as long as its connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tailrace.server.refusals import Refusals
+from tailrace.server.settings import MAX_UNHEARD_REQUESTS
+from tailrace.server.waiters import Waiters
+
+if TYPE_CHECKING:
+    from tailrace.server.connection import Connection
+    from tailrace.server.keeper import Keeper
+    from tailrace.server.turnstile import Turnstile
+
+
+class Standing:
+    """The account of one connection."""
+
+    __slots__ = ("_admitted", "_connection", "_heard", "_keeper", "_refusals", "_room", "_unheard")
+
+    def __init__(self, keeper: Keeper, connection: Connection) -> None:
+        self._keeper = keeper
+        self._connection = connection
+        self._refusals = Refusals(asyncio.get_running_loop().time, keeper.patience.refused_pause_seconds)
+        self._room = Waiters()
+        self._admitted = 0
+        self._unheard = 0
+        self._heard = False
+
+    @property
+    def is_strange(self) -> bool:
+        """Whether none of its streams is admitted now."""
+        return not self._admitted
+
+    @property
+    def turnstile(self) -> Turnstile:
+        """Where the connection's input waits for its turn, and what that costs is charged."""
+        return self._keeper.members if self._admitted else self._keeper.newcomers
+
+    # What streams say.
+
+    def admit(self) -> None:
+        """One of its streams is admitted."""
+        self._admitted += 1
+        if self._admitted == 1:
+            self._refusals.forget()
+            self.leave()
+            self._connection.changed()
+
+    def dismiss(self) -> None:
+        """An admitted stream has ended."""
+        self._admitted -= 1
+        if not self._admitted:
+            self.enter()
+            self._connection.changed()
+
+    def refuse(self) -> bool:
+        """A request is refused; return whether it was one too many, and the connection is to end."""
+        if self._admitted:
+            return False
+        already = self._refusals.too_many
+        self._refusals.add()
+        if self._refusals.too_many and not already:
+            self._keeper.note_limit("refused_requests")
+        return self._refusals.too_many
+
+    @property
+    def refused_too_often(self) -> bool:
+        """Whether the connection is to end."""
+        return self._refusals.too_many
+
+    @property
+    def pause_seconds(self) -> float:
+        """How long its next request has to wait, because so many were refused."""
+        return self._refusals.pause_seconds
+
+    def untaken(self, size: int) -> None:
+        """Of answers that are no streams the peer has ``size`` bytes yet to take."""
+        self._keeper.untaken.note(self._connection, size)
+
+    # Whose turn it is.
+
+    async def turn(self) -> None:
+        """Wait until the connection's input may be looked at."""
+        if not self._heard:
+            self.leave()  # it is our turn now, not the client's
+        while self.is_behind:
+            await self._room.wait()
+        if not self._admitted:
+            await self._connection.drained()
+        await self.turnstile.through(self._connection.source, self._connection)
+        if not self._heard:
+            self._heard = True
+            self.enter()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so many of its requests wait to be heard that no more of its input is looked at."""
+        return self._unheard >= MAX_UNHEARD_REQUESTS
+
+    def expect(self) -> None:
+        """A request has come, which waits to be heard."""
+        self._unheard += 1
+
+    async def hear(self) -> None:
+        """Wait until the application of an expected request may run."""
+        try:
+            await self._keeper.newcomers.through(self._connection.source, self._connection)
+        finally:
+            self._unheard -= 1
+            self._room.wake()
+
+    # Whether it has to leave where there is no room.
+
+    def enter(self) -> None:
+        """From now on it may have to."""
+        if not (self._admitted or self._connection.over):
+            self._keeper.strangers.add(self._connection.source, self._connection)
+
+    def leave(self) -> None:
+        """It has not to: it is admitted, waits for us, or has gone."""
+        self._keeper.strangers.discard(self._connection.source, self._connection)

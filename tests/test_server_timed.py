@@ -1,0 +1,64 @@
+"""Coroutines whose steps are timed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tailrace.server.timed import Timed
+
+
+async def test_each_step_is_charged_and_no_waiting() -> None:
+    """What a task waits for is not its work."""
+    charged: list[float] = []
+    began = asyncio.get_running_loop().time()
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
+
+    await asyncio.create_task(Timed(work(), charged.append))
+    waited = asyncio.get_running_loop().time() - began
+    assert (len(charged), sum(charged) < waited) == (3, True)
+
+
+async def test_who_is_free_is_charged_no_more() -> None:
+    """Not even for the step in which it became so."""
+    charged: list[float] = []
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+        timed.charge = None
+        await asyncio.sleep(0)
+
+    timed = Timed(work(), charged.append)
+    await asyncio.create_task(timed)
+    assert len(charged) == 1
+
+
+async def test_errors_and_cancellation_pass_through() -> None:
+    """To the work, and from it."""
+
+    async def fail() -> None:
+        raise LookupError("on purpose")
+
+    with pytest.raises(LookupError):
+        await asyncio.create_task(Timed(fail(), None))
+    task = asyncio.create_task(Timed(asyncio.sleep(3600), None))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_it_can_be_awaited_and_closed_like_its_work() -> None:
+    """Whoever holds it need not know."""
+    done: list[int] = []
+
+    async def work() -> None:
+        done.append(1)
+
+    await Timed(work(), None)
+    Timed(work(), None).close()
+    assert done == [1]
