@@ -116,7 +116,7 @@ def test_cookie_names() -> None:
     schemes = OPENAPI["components"]["securitySchemes"]
     assert schemes["cookie"]["name"] == ASYNCAPI["components"]["securitySchemes"]["cookie"]["name"]
     assert schemes["cookie"]["name"] == credential.SECURE_COOKIE
-    assert schemes["loopbackCookie"]["name"] == credential.LOOPBACK_COOKIE
+    assert schemes["plainCookie"]["name"] == credential.PLAIN_COOKIE
 
 
 @pytest.mark.parametrize("name", ["openapi.yaml", "asyncapi.yaml"])

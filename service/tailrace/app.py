@@ -63,9 +63,9 @@ class _Cookie:
 
     async def answer(self, request: Request) -> Response:
         """Set or remove; one route, so that a 405 names both methods."""
-        return await (self.set if request.method == "POST" else self.remove)(request)
+        return self.set(request) if request.method == "POST" else self.remove()
 
-    async def set(self, request: Request) -> Response:
+    def set(self, request: Request) -> Response:
         """Put the Bearer token into the cookie."""
         credential = auth.token_from_headers(request.scope["headers"], cookie_name=None)
         if credential is None or credential.source != "bearer":
@@ -73,21 +73,17 @@ class _Cookie:
         principal = self._admission.principal(request.scope)
         return self._answer(
             auth.set_cookie(
-                credential.token, name=_cookie_name(request), expires_at=principal.expires_at, now=time.time()
+                credential.token, name=self._admission.cookie_name, expires_at=principal.expires_at, now=time.time()
             )
         )
 
-    async def remove(self, request: Request) -> Response:
+    def remove(self) -> Response:
         """Take the cookie back; anyone may forget."""
-        return self._answer(auth.remove_cookie(_cookie_name(request)))
+        return self._answer(auth.remove_cookie(self._admission.cookie_name))
 
     @staticmethod
     def _answer(cookie: str) -> Response:
         return Response(status_code=204, headers={"set-cookie": cookie, "cache-control": "no-store"})
-
-
-def _cookie_name(request: Request) -> str:
-    return auth.cookie_name(scheme=request.scope["scheme"], host=request.headers.get("host", ""))
 
 
 def _contract(name: str) -> Route:

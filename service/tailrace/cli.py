@@ -194,6 +194,7 @@ async def _serve_demo(port: int, bootstrap: str) -> None:
             "TAILRACE_BIND": f"127.0.0.1:{port}",
             "TAILRACE_ADMIN_BIND": f"127.0.0.1:{port + 1 if port else 0}",
             "TAILRACE_JWT_SECRET": DEV_SECRET,
+            "TAILRACE_COOKIE_SECURE": "false",  # plain HTTP on loopback, in whatever browser there is
             "TAILRACE_DRAIN_SECONDS": "0.2",
         },
         Path(os.devnull),

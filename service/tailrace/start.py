@@ -31,15 +31,15 @@ MEANINGLESS = (
     *("SIGIO", "SIGPOLL"),  # input for whoever asked to be told so; two names of one on Linux
     *("SIGPWR", "SIGSTKFLT", "SIGEMT"),  # power, and faults that no kernel reports any more
 )
-"""By name, because not every system has all of them. The real-time signals, which have numbers only, belong here too."""
+"""By name, because not every system has all of them. The real-time signals, which have numbers only, belong here."""
 
 
 def main() -> None:
     """Run the command line: the console script ``tailrace``."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
-    for number in _meaningless():
-        signal.signal(number, signal.SIG_IGN)
+    for meaningless in _meaningless():
+        signal.signal(meaningless, signal.SIG_IGN)
     if not os.isatty(0):  # else it says that the terminal has gone, and with it whoever could press Ctrl-C
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from tailrace.cli import main as commands  # noqa: PLC0415  see above

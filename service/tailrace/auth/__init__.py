@@ -7,6 +7,7 @@ and issues JWTs and is the only file that names ``jwt``; `credential` finds the 
 
 from tailrace.auth.credential import (
     BEARER_SUBPROTOCOL,
+    SECURE_COOKIE,
     Credential,
     cookie_name,
     refuse_token_in_query,
@@ -20,6 +21,7 @@ from tailrace.auth.token import MAX_STREAM_SECONDS, Principal, Verifier, issue
 __all__ = [
     "BEARER_SUBPROTOCOL",
     "MAX_STREAM_SECONDS",
+    "SECURE_COOKIE",
     "Credential",
     "Principal",
     "Verifier",

@@ -37,6 +37,13 @@ def _address(value: object) -> object:
     return Address.parse(value) if isinstance(value, str) else value
 
 
+def _switch(value: object) -> object:
+    switch = {"true": True, "false": False}.get(value) if isinstance(value, str) else value
+    if not isinstance(switch, bool):
+        raise ValueError("must be true or false")  # noqa: TRY004 - pydantic collects only ValueError
+    return switch
+
+
 def _bytes(value: object) -> object:
     """Read ``65536``, ``64KiB`` or ``64 KiB``; what is no text is left to the field."""
     if not isinstance(value, str):
@@ -90,6 +97,7 @@ def _session_from(text: str) -> str:
     return text
 
 
+Switch = Annotated[bool, BeforeValidator(_switch)]
 Bytes = Annotated[int, BeforeValidator(_bytes)]
 Bind = Annotated[Address, BeforeValidator(_address)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_list), AfterValidator(_distinct)]

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, FilePath, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from tailrace.config.forms import Address, Algorithms, Bind, Bytes, Origins, Servers, SessionFrom, Topics
+from tailrace.config.forms import Address, Algorithms, Bind, Bytes, Origins, Servers, SessionFrom, Switch, Topics
 
 PREFIX = "TAILRACE_"
 FILE_VARIABLE = "TAILRACE_CONFIG_FILE"
@@ -149,6 +149,10 @@ class Settings(BaseSettings):
         (),  # the page comes from the same host until somebody says otherwise
         description="pages that may ask: for cookies, WebSocket and CORS, comma-separated; empty: same host",
     )
+    cookie_secure: Switch = Field(
+        True,  # without it, one request over plain HTTP gives a token to the network
+        description="`false` only for plain HTTP while a page is developed: a cookie without `Secure` and `__Host-`",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info",  # one line per change of state; clients that come and go are told at debug
         description="`debug`, `info`, `warning` or `error`",
@@ -172,9 +176,10 @@ class Settings(BaseSettings):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_value(cls, value: object) -> object:
-        if isinstance(value, bool):  # TOML's true would pass for the number 1
-            raise ValueError("must not be true or false")  # noqa: TRY004 - pydantic collects only ValueError
+    def _no_truth_value(cls, value: object, info: ValidationInfo) -> object:
+        is_switch = cls.model_fields[info.field_name or ""].annotation is bool
+        if isinstance(value, bool) and not is_switch:  # TOML's true would pass for the number 1
+            raise ValueError("must not be true or false")
         return value
 
     @field_validator("jwt_secret")

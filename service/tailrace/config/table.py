@@ -36,6 +36,8 @@ def _default(field: FieldInfo) -> str:
         return REQUIRED
     if field.default in (None, ()):
         return NONE
+    if isinstance(field.default, bool):
+        return str(field.default).lower()
     if isinstance(field.default, int) and field.default % 1024**2 == 0:
         return f"{field.default // 1024**2}MiB"
     return str(field.default)
