@@ -85,10 +85,50 @@ async def test_the_contracts_are_served_byte_for_byte(name: str) -> None:
     assert (CONTRACTS / name).read_bytes() == answer.content
 
 
-async def test_an_unknown_address_is_answered_in_json() -> None:
-    """In the form of all other errors."""
-    answer = await public("/v2/anything")
+@pytest.mark.parametrize("known", ["{}", "W/{}", '"other", {}', "*"])
+async def test_a_contract_that_the_client_has_is_not_sent_again(known: str) -> None:
+    """304, with what a cache needs to keep it longer; the tag is of the content, so one for all replicas."""
+    first = await public("/openapi.yaml")
+    again = await public("/openapi.yaml", headers={"if-none-match": known.format(first.headers["etag"])})
+    assert (304, b"") == (again.status_code, again.content)
+    assert {first.headers[name] == again.headers[name] for name in ("etag", "cache-control", "vary")} == {True}
+    assert "public, max-age=300" == first.headers["cache-control"]
+
+
+@pytest.mark.parametrize("known", ['"other"', "", "other"])
+async def test_another_version_of_a_contract_is_sent(known: str) -> None:
+    """Whatever was said of it."""
+    assert 200 == (await public("/openapi.yaml", headers={"if-none-match": known})).status_code
+
+
+@pytest.mark.parametrize("path", ["/v2/anything", "/v1/cookie/", "/openapi.yaml/", f"{EVENTS}/", "/livez"])
+async def test_an_unknown_address_is_answered_in_json(path: str) -> None:
+    """In the form of all other errors, and never stored; a slash too many is no other address for a known one."""
+    answer = await public(path)
     assert (404, {"error": "not_found", "detail": "Not Found"}) == (answer.status_code, answer.json())
+    assert "no-store" == answer.headers["cache-control"]
+
+
+async def test_the_admin_listener_is_not_asked_by_any_name() -> None:
+    """Only by an address, localhost, its own name and those that are listed; the answer says how to list one."""
+    one = service(ADMIN_BIND="tailrace.internal:9080", ADMIN_ALLOWED_HOSTS="metrics.example")
+    known = ("10.0.0.7:9080", "localhost:9080", "tailrace.internal:9080", "metrics.example")
+    assert {200} == {(await admin("/livez", of=one, host=host)).status_code for host in known}
+    answer = await admin("/metrics", of=one, host="evil.example")
+    assert (421, "misdirected", "no-store") == (
+        answer.status_code,
+        answer.json()["error"],
+        answer.headers["cache-control"],
+    )
+    assert "TAILRACE_ADMIN_ALLOWED_HOSTS" in answer.json()["detail"]
+    assert 200 == (await admin("/livez", of=service(ADMIN_ALLOWED_HOSTS="*"), host="evil.example")).status_code
+
+
+async def test_an_app_for_this_machine_is_not_asked_by_other_names() -> None:
+    """As `tailrace dev` makes it: a page whose name was made to resolve to loopback gets no token."""
+    app = public_app(service(), loopback_only=True)
+    answers = [await ask(app, "/openapi.yaml", site=f"http://{host}") for host in ("127.0.0.1:1", "evil.example")]
+    assert [200, 421] == [answer.status_code for answer in answers]
 
 
 @pytest.mark.parametrize(
@@ -132,13 +172,17 @@ async def test_other_routes_can_stand_beside_the_contracts() -> None:
     assert "page" == (await ask(public_app(service(), [Route("/page", page)]), "/page")).text
 
 
+async def admin(path: str, *, of: Service | None = None, host: str = "127.0.0.1:9080", **about: Any) -> httpx.Response:
+    return await ask(admin_app(of or service()), path, site=f"http://{host}", **about)
+
+
 async def test_the_operators_routes_are_on_the_admin_app_only() -> None:
     """Health is for the operator; a client learns nothing of it."""
     one = service()
-    answer = await ask(admin_app(one), "/readyz")
+    answer = await admin("/readyz", of=one)
     assert (503, ["Kafka has not answered yet"]) == (answer.status_code, answer.json()["waiting_for"])
-    assert 200 == (await ask(admin_app(one), "/livez")).status_code
-    assert 404 == (await ask(admin_app(one), "/metrics/none")).status_code
+    assert 200 == (await admin("/livez", of=one)).status_code
+    assert 404 == (await admin("/metrics/none", of=one)).status_code
     assert {404} == {(await public(path)).status_code for path in ("/livez", "/readyz")}
 
 
@@ -146,7 +190,7 @@ async def test_readyz_says_that_it_drains() -> None:
     """No new client is sent to a replica that leaves."""
     one = service()
     await one.drain()
-    assert {"status": "draining"} == (await ask(admin_app(one), "/readyz")).json()
+    assert {"status": "draining"} == (await admin("/readyz", of=one)).json()
 
 
 # Streams -----------------------------------------------------------------------------------------------------------

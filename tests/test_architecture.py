@@ -36,7 +36,7 @@ LIBRARIES = {
     "pydantic_core": {"config"},
     "pydantic_settings": {"config"},
     "sse_starlette": {"sse"},
-    "starlette": {"admission", "app", "cli", "console", "health", "server", "sse", "websocket", "wire"},
+    "starlette": {"admission", "app", "cli", "console", "health", "hosts", "server", "sse", "websocket", "wire"},
     "typer": {"cli"},
     "uvloop": {"server"},
     "wsproto": {"server"},

@@ -10,6 +10,7 @@ only from lines below its own (``tests/test_architecture.py`` holds it to that):
     app            the routes over a running service, and errors made into answers
     console/       the live page and its routes
     health         /livez, /readyz, /metrics
+    hosts          which names a listener may be asked by
     server/        Hypercorn: settings, listeners, TLS, loop, drain; the hardened protocol classes and their wires
     service        the composition root: what lives as long as the service
     websocket      reader -> frames, and what a client may send

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
 from tailrace import __version__, auth, check, config, dev, log, server
 from tailrace.app import admin_app, public_app
@@ -27,7 +27,7 @@ from tailrace.consumer import IDLE_WAIT_MS
 from tailrace.errors import BadRequest, ConfigurationError
 from tailrace.position import NO_TOPIC, parse
 from tailrace.server import EXIT_SECONDS, SPARE_SOCKETS, STALL_SECONDS, Patience, Server, Site
-from tailrace.service import running
+from tailrace.service import Service, running
 
 logger = logging.getLogger(__name__)
 
@@ -157,14 +157,18 @@ def position(id_: Annotated[str, typer.Argument(metavar="ID", help="An event id,
 async def _serve(
     settings: Settings,
     announce: Callable[[str, Sequence[tuple[str, int]]], None],
-    more: Sequence[BaseRoute] = (),
+    app_of: Callable[[Service], ASGIApp] = public_app,
     idle_wait_ms: int = IDLE_WAIT_MS,
 ) -> None:
     async with running(settings, idle_wait_ms=idle_wait_ms) as service:
-        certificate = {"tls_cert_file": settings.tls_cert_file, "tls_key_file": settings.tls_key_file}
-        max_sockets = settings.max_connections + SPARE_SOCKETS
         public = Site(
-            public_app(service, more), settings.bind.host, settings.bind.port, **certificate, max_sockets=max_sockets
+            app_of(service),
+            settings.bind.host,
+            settings.bind.port,
+            settings.tls_cert_file,
+            settings.tls_key_file,
+            max_sockets=settings.max_connections + SPARE_SOCKETS,
+            hsts_seconds=settings.hsts_seconds,
         )
         admin = Site(admin_app(service), settings.admin_bind.host, settings.admin_bind.port)
         scheme = "http" if settings.tls_cert_file is None else "https"
@@ -201,7 +205,9 @@ async def _serve_demo(port: int, bootstrap: str) -> None:
     )
     log.configure("info", "auto")
     more = console.routes(sessions=dev.SESSIONS, secret=DEV_SECRET, audience=settings.jwt_audience)
-    await _serve(settings, _announce_page, more, dev.MAX_WAIT_MS)
+    await _serve(
+        settings, _announce_page, lambda service: public_app(service, more, loopback_only=True), dev.MAX_WAIT_MS
+    )
 
 
 def _announce(scheme: str, places: Sequence[tuple[str, int]]) -> None:

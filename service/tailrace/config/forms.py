@@ -91,6 +91,14 @@ def _origin(text: str) -> str:
     return match[0].removesuffix(DEFAULT_PORTS[match[1]])
 
 
+def _host(text: str) -> str:
+    """Write a host's name as a request's ``Host`` has it, without its port; addresses need no listing."""
+    name = text.lower().removesuffix(".")
+    if not re.fullmatch(r"\*|[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?", name):
+        raise ValueError("must be comma-separated names of hosts without ports, or * for any")
+    return name
+
+
 def _session_from(text: str) -> str:
     if not re.fullmatch(r"key|header:\S+", text):
         raise ValueError("must be key or header:<name>")
@@ -103,6 +111,7 @@ Bind = Annotated[Address, BeforeValidator(_address)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_list), AfterValidator(_distinct)]
 Topics = Annotated[Names, AfterValidator(_topics)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_list)]
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_list)]
 Servers = Annotated[str, AfterValidator(_servers)]
 SessionFrom = Annotated[str, AfterValidator(_session_from)]
 Algorithm = Literal[

@@ -9,7 +9,18 @@ from typing import Literal
 from pydantic import Field, FilePath, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from tailrace.config.forms import Address, Algorithms, Bind, Bytes, Origins, Servers, SessionFrom, Switch, Topics
+from tailrace.config.forms import (
+    Address,
+    Algorithms,
+    Bind,
+    Bytes,
+    Hosts,
+    Origins,
+    Servers,
+    SessionFrom,
+    Switch,
+    Topics,
+)
 
 PREFIX = "TAILRACE_"
 FILE_VARIABLE = "TAILRACE_CONFIG_FILE"
@@ -64,10 +75,20 @@ class Settings(BaseSettings):
         Address("127.0.0.1", 9080),  # health is for the operator, so it has a port that no proxy publishes
         description="admin listener, `host:port`",
     )
+    admin_allowed_hosts: Hosts = Field(
+        (),  # probes and scrapes come to an address; a name that anybody may point here is a page's of another site
+        description="names by which the admin listener may be asked, comma-separated, `*` for any; "
+        "addresses, localhost and its own always may",
+    )
     tls_cert_file: FilePath | None = Field(
         None, description="PEM chain: TLS, and with it HTTP/2 by ALPN; without it, HTTP/2 by prior knowledge"
     )
     tls_key_file: FilePath | None = Field(None, description="PEM: its private key")
+    hsts_seconds: int = Field(
+        30 * 24 * 60 * 60,  # whoever comes once a month never asks in clear text; a mistake heals within one
+        ge=0,
+        description="with TLS here: for how long browsers ask this host, at any port, by TLS only; 0: not any more",
+    )
     jwt_secret: SecretStr | None = Field(None, description="key for HS256, 32 bytes or more; this or the public key")
     jwt_public_key_file: FilePath | None = Field(None, description="PEM public key or certificate; this or the secret")
     jwt_algorithms: Algorithms = Field(
