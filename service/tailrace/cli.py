@@ -21,21 +21,22 @@ from starlette.types import ASGIApp
 
 from tailrace import __version__, auth, check, config, dev, log, server
 from tailrace.app import admin_app, public_app
+from tailrace.auth import MAX_NUMERIC_DATE, MAX_STREAM_SECONDS
 from tailrace.config import Settings
 from tailrace.console import routes as console
 from tailrace.consumer import IDLE_WAIT_MS
-from tailrace.errors import BadRequest, ConfigurationError
+from tailrace.errors import BadRequest, ConfigurationError, InvalidToken
+from tailrace.event import session_problem
 from tailrace.position import NO_TOPIC, parse
 from tailrace.server import EXIT_SECONDS, SPARE_SOCKETS, STALL_SECONDS, Patience, Server, Site
-from tailrace.service import Service, running
+from tailrace.service import Service, running, verifier_of
 
 logger = logging.getLogger(__name__)
 
 USAGE_ERROR = 2
 DEV_SECRET = "tailrace dev: for this machine's loopback only"  # noqa: S105
-"""Known to everyone, and good for nothing: `dev` binds to loopback, and its console gives tokens to whoever asks.
-Always
-the same, so that a page's cookie outlives a restart."""
+"""Known to everyone, and good for nothing: `dev` binds to loopback, and its console gives tokens to whoever asks there.
+Always the same, so that a page's cookie outlives a restart; `config` refuses it to a service."""
 
 main = typer.Typer(
     name="tailrace",
@@ -72,7 +73,7 @@ def serve(config_file: ConfigFile = None) -> None:
     with _configuration_errors():
         settings = config.load(os.environ, config_file)
         log.configure(settings.log_level, settings.log_format)
-        for warning in config.warnings(os.environ):
+        for warning in config.warnings(settings, os.environ, config_file):
             logger.warning(warning)
         server.run(lambda: _serve(settings, _announce))
 
@@ -100,26 +101,17 @@ def dev_(
 @main.command()
 def token(
     session: Annotated[list[str], typer.Option(help="Session that may be read, or its beginning and '*'; repeatable.")],
-    ttl: Annotated[int, typer.Option(min=1, help="Seconds until it runs out.")] = 3600,
+    ttl: Annotated[int, typer.Option(min=1, max=MAX_NUMERIC_DATE, help="Seconds until it runs out.")] = 3600,
     subject: Annotated[str, typer.Option(help="Who it is for.")] = "cli",
     config_file: ConfigFile = None,
 ) -> None:
-    """Print a JWT signed with TAILRACE_JWT_SECRET."""
+    """Print a JWT signed with TAILRACE_JWT_SECRET; only one that the service would take."""
     with _configuration_errors():
         settings = config.load({"TAILRACE_KAFKA_TOPICS": "any", **os.environ}, config_file)
-        if settings.jwt_secret is None:
-            raise ConfigurationError(["TAILRACE_JWT_SECRET: expected, to sign with; a public key cannot sign"])
-        typer.echo(
-            auth.issue(
-                settings.jwt_secret.get_secret_value(),
-                sessions=session,
-                subject=subject,
-                ttl_seconds=ttl,
-                audience=settings.jwt_audience,
-                issuer=settings.jwt_issuer,
-                now=time.time(),
-            )
-        )
+        made = _issued(settings, session, subject, ttl)
+    for warning in _doubts(session, ttl):
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(made)
 
 
 @main.command(name="check")
@@ -128,7 +120,7 @@ def check_(config_file: ConfigFile = None) -> None:
     with _configuration_errors():
         settings = config.load(os.environ, config_file)
         log.configure("error", settings.log_format)
-        warnings = config.warnings(os.environ)
+        warnings = config.warnings(settings, os.environ, config_file)
         findings = [*(check.Finding(check.WARNING, each) for each in warnings), *asyncio.run(check.findings(settings))]
     for finding in findings:
         typer.echo(f"{finding.level:<8}{finding.text}")
@@ -152,6 +144,50 @@ def position(id_: Annotated[str, typer.Argument(metavar="ID", help="An event id,
             typer.echo(f"  partition {partition}: next offset {offset}{own}")
     if parsed.ended:
         typer.echo("the session had ended here")
+
+
+def _issued(settings: Settings, sessions: Sequence[str], subject: str, ttl_seconds: int) -> str:
+    """Sign a token, and look at it as the service will. Raises `ConfigurationError` where that would refuse it."""
+    if settings.jwt_secret is None:
+        raise ConfigurationError(["TAILRACE_JWT_SECRET: expected, to sign with; a public key cannot sign"])
+    made = auth.issue(
+        settings.jwt_secret.get_secret_value(),
+        sessions=sessions,
+        subject=subject,
+        ttl_seconds=ttl_seconds,
+        audience=settings.jwt_audience,
+        issuer=settings.jwt_issuer,
+        now=time.time(),
+        algorithm=next(iter(settings.jwt_algorithms), "HS256"),
+    )
+    problems = [f"--session {each!r} fits no session: {why}" for each in sessions if (why := _unfit(each)) is not None]
+    try:
+        verifier_of(settings).verify(made)
+    except InvalidToken as error:
+        problems.append(error.detail)
+    if problems:
+        raise ConfigurationError(problems)
+    return made
+
+
+def _unfit(entry: str) -> str | None:
+    """Say why no session can have this name, or one that begins so."""
+    if not entry.endswith("*"):
+        return session_problem(entry)
+    beginning = entry[:-1]
+    return session_problem(f"{beginning}x") and session_problem(beginning)  # 256 characters may be a whole name
+
+
+def _doubts(sessions: Sequence[str], ttl_seconds: int) -> Iterator[str]:
+    """Say what of a good token may be a slip."""
+    if "*" in sessions:
+        yield "this token reads every session"
+    for entry in sessions:
+        if "*" in entry[:-1]:
+            yield f"only a last * stands for more: in {entry!r} the others are meant as they are"
+    if ttl_seconds > MAX_STREAM_SECONDS:
+        days = ttl_seconds / (24 * 60 * 60)
+        yield f"whoever has this token can come back for {days:.1f} days, though each stream ends after a day"
 
 
 async def _serve(
@@ -202,6 +238,7 @@ async def _serve_demo(port: int, bootstrap: str) -> None:
             "TAILRACE_DRAIN_SECONDS": "0.2",
         },
         Path(os.devnull),
+        demo=True,
     )
     log.configure("info", "auto")
     more = console.routes(sessions=dev.SESSIONS, secret=DEV_SECRET, audience=settings.jwt_audience)

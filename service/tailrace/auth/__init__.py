@@ -16,10 +16,11 @@ from tailrace.auth.credential import (
     token_from_headers,
 )
 from tailrace.auth.origin import check_websocket_origin, cookie_allowed, origin_allowed
-from tailrace.auth.token import MAX_STREAM_SECONDS, Principal, Verifier, issue
+from tailrace.auth.token import MAX_NUMERIC_DATE, MAX_STREAM_SECONDS, Principal, Verifier, issue
 
 __all__ = [
     "BEARER_SUBPROTOCOL",
+    "MAX_NUMERIC_DATE",
     "MAX_STREAM_SECONDS",
     "SECURE_COOKIE",
     "Credential",

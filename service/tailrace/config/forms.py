@@ -77,6 +77,11 @@ def _topics(topics: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _servers(text: str) -> str:
+    if re.search(r"@|//", text):  # as other programs take it, often with a password in it
+        raise ValueError(
+            "must be host:port without protocol, name or password; those are settings of their own: "
+            "TAILRACE_KAFKA_SECURITY_PROTOCOL, TAILRACE_KAFKA_SASL_USERNAME and TAILRACE_KAFKA_SASL_PASSWORD"
+        )
     servers = [part.strip() for part in text.split(",") if part.strip()]
     if not servers:
         raise ValueError("must be host:port, several with commas between them")

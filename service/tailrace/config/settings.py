@@ -206,7 +206,12 @@ class Settings(BaseSettings):
     @field_validator("jwt_secret")
     @classmethod
     def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
-        if secret is not None and len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+        if secret is None:
+            return None
+        text = secret.get_secret_value()
+        if not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):  # so Python reads other bytes
+            raise ValueError("must be text in UTF-8")
+        if len(text.encode()) < MIN_SECRET_BYTES:
             raise ValueError(f"must have at least {MIN_SECRET_BYTES} bytes (RFC 7518 section 3.2)")
         return secret
 
