@@ -10,7 +10,6 @@ import asyncio
 import logging
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,17 +18,16 @@ from typing import Annotated
 import typer
 from starlette.types import ASGIApp
 
-from tailrace import __version__, auth, check, config, dev, log, server
+from tailrace import __version__, check, config, dev, issuing, log, server
 from tailrace.app import admin_app, public_app
-from tailrace.auth import MAX_NUMERIC_DATE, MAX_STREAM_SECONDS
+from tailrace.auth import MAX_NUMERIC_DATE
 from tailrace.config import Settings
 from tailrace.console import routes as console
 from tailrace.consumer import IDLE_WAIT_MS
-from tailrace.errors import BadRequest, ConfigurationError, InvalidToken
-from tailrace.event import session_problem
+from tailrace.errors import BadRequest, ConfigurationError
 from tailrace.position import NO_TOPIC, parse
 from tailrace.server import EXIT_SECONDS, SPARE_SOCKETS, STALL_SECONDS, Patience, Server, Site
-from tailrace.service import Service, running, verifier_of
+from tailrace.service import Service, running
 
 logger = logging.getLogger(__name__)
 
@@ -108,8 +106,8 @@ def token(
     """Print a JWT signed with TAILRACE_JWT_SECRET; only one that the service would take."""
     with _configuration_errors():
         settings = config.load({"TAILRACE_KAFKA_TOPICS": "any", **os.environ}, config_file)
-        made = _issued(settings, session, subject, ttl)
-    for warning in _doubts(session, ttl):
+        made = issuing.issued(settings, session, subject, ttl)
+    for warning in issuing.doubts(session, ttl):
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(made)
 
@@ -144,50 +142,6 @@ def position(id_: Annotated[str, typer.Argument(metavar="ID", help="An event id,
             typer.echo(f"  partition {partition}: next offset {offset}{own}")
     if parsed.ended:
         typer.echo("the session had ended here")
-
-
-def _issued(settings: Settings, sessions: Sequence[str], subject: str, ttl_seconds: int) -> str:
-    """Sign a token, and look at it as the service will. Raises `ConfigurationError` where that would refuse it."""
-    if settings.jwt_secret is None:
-        raise ConfigurationError(["TAILRACE_JWT_SECRET: expected, to sign with; a public key cannot sign"])
-    made = auth.issue(
-        settings.jwt_secret.get_secret_value(),
-        sessions=sessions,
-        subject=subject,
-        ttl_seconds=ttl_seconds,
-        audience=settings.jwt_audience,
-        issuer=settings.jwt_issuer,
-        now=time.time(),
-        algorithm=next(iter(settings.jwt_algorithms), "HS256"),
-    )
-    problems = [f"--session {each!r} fits no session: {why}" for each in sessions if (why := _unfit(each)) is not None]
-    try:
-        verifier_of(settings).verify(made)
-    except InvalidToken as error:
-        problems.append(error.detail)
-    if problems:
-        raise ConfigurationError(problems)
-    return made
-
-
-def _unfit(entry: str) -> str | None:
-    """Say why no session can have this name, or one that begins so."""
-    if not entry.endswith("*"):
-        return session_problem(entry)
-    beginning = entry[:-1]
-    return session_problem(f"{beginning}x") and session_problem(beginning)  # 256 characters may be a whole name
-
-
-def _doubts(sessions: Sequence[str], ttl_seconds: int) -> Iterator[str]:
-    """Say what of a good token may be a slip."""
-    if "*" in sessions:
-        yield "this token reads every session"
-    for entry in sessions:
-        if "*" in entry[:-1]:
-            yield f"only a last * stands for more: in {entry!r} the others are meant as they are"
-    if ttl_seconds > MAX_STREAM_SECONDS:
-        days = ttl_seconds / (24 * 60 * 60)
-        yield f"whoever has this token can come back for {days:.1f} days, though each stream ends after a day"
 
 
 async def _serve(
