@@ -234,6 +234,7 @@ async def test_a_session_that_has_ended_has_no_content() -> None:
     headers = {**bearer(), "last-event-id": "v1.9f3a2c1d.1.end"}
     answer = await public(EVENTS, of=one, headers=headers)
     assert (204, b"", 0) == (answer.status_code, answer.content, len(one.subscriptions))
+    assert "no-store" == answer.headers["cache-control"]
 
 
 async def test_a_stream_that_should_be_tried_again_is_a_stream() -> None:

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from tailrace.config import load, warnings
 from tailrace.config.exposure import exposure
+from tailrace.config.loading import sources
 from tailrace.config.placeholders import WORDS, weakness
 from tailrace.config.secret_files import FILES, MAX_SECRET_BYTES
 from tailrace.errors import ConfigurationError
+from tailrace.service import connection_of, verifier_of
 
 SECRET = "6f1d0c9a52be4f7a8c3e9b1d7f2a4c5e"
 OTHER = "b8a1f3d95c7e42068d9f1b3a5c7e9d0f"
@@ -222,6 +224,14 @@ def test_a_secret_that_is_no_utf_8_is_not_shown() -> None:
     """Python hands its bytes on as characters that nothing can be signed with."""
     text = os.fsdecode(b"\xff hunter2 is too short for a secret")
     assert problems(JWT_SECRET=text) == ["TAILRACE_JWT_SECRET must be text in UTF-8"]
+
+
+def test_no_object_on_the_way_shows_a_secret() -> None:
+    """Neither what was written nor what is made of it, should one ever come into a log line."""
+    environ = {**KAFKA, "TAILRACE_KAFKA_SASL_PASSWORD": "hunter2"}
+    made, written_there = load(environ), sources(environ)
+    shown = repr([made, written_there, written_there.given, connection_of(made), verifier_of(made)])
+    assert ("hunter2" in shown, SECRET in shown, "TAILRACE_JWT_SECRET" in shown) == (False, False, True)
 
 
 # Who else can read -------------------------------------------------------------------------------------------------

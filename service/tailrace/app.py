@@ -60,7 +60,7 @@ class _Events:
             return
         if subscription.over:
             subscription.close()
-            await Response(status_code=204)(scope, receive, send)
+            await Response(status_code=204, headers={"cache-control": "no-store"})(scope, receive, send)
             return
         await EventStream(subscription)(scope, receive, send)
 

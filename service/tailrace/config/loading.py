@@ -8,8 +8,9 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -45,12 +46,13 @@ _TOGETHER = (
 )
 
 
-class Sources(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Sources:
     """What was written: in the file, whose ``path`` is None where there is none, and in the environment."""
 
     path: Path | None
-    in_file: Mapping[str, Any]
-    environ: Mapping[str, str]
+    in_file: Mapping[str, Any] = field(repr=False)
+    environ: Mapping[str, str] = field(repr=False)
 
     @property
     def given(self) -> list[dict[str, Given]]:
@@ -163,21 +165,23 @@ def _relations(given: Mapping[str, object]) -> Iterator[str]:
 
 def _weaknesses(given: Mapping[str, Given]) -> Iterator[str]:
     """Say why the JWT secret is none; the settings themselves say where it is too short, or no text."""
-    name, secret = given.get("jwt_secret", Given("", None))
-    is_long = isinstance(secret, str) and len(secret.encode(errors="ignore")) >= MIN_SECRET_BYTES
-    if is_long and (problem := weakness(str(secret))) is not None:
-        yield f"{name} {problem}"
+    secret = given.get("jwt_secret", Given("", None))
+    is_long = isinstance(secret.value, str) and len(secret.value.encode(errors="ignore")) >= MIN_SECRET_BYTES
+    if is_long and (problem := weakness(str(secret.value))) is not None:
+        yield f"{secret.name} {problem}"
 
 
 def _sentence(given: Mapping[str, Given], error: ErrorDetails) -> str:
     key, *inside = map(str, error["loc"])
-    field, (name, written) = Settings.model_fields[key], given.get(key, Given(variable(key), None))
+    setting, written = Settings.model_fields[key], given.get(key, Given(variable(key), None))
     if error["type"] == "missing":
-        return f"{name} must be set: {field.description}"
+        return f"{written.name} must be set: {setting.description}"
     message = _PYDANTIC.get(error["type"], error["msg"]).removeprefix("Value error, ")
     message = message.replace("Input should", "must").replace("String should", "must")
-    value = repr(error["input"] if inside else written)  # of a list the wrong item, else what was written
-    return f"{name} {message}" + ("" if is_secret(field) or _TELLING.search(value) else f" (it is {_shown(value)})")
+    value = repr(error["input"] if inside else written.value)  # of a list the wrong item, else what was written
+    return f"{written.name} {message}" + (
+        "" if is_secret(setting) or _TELLING.search(value) else f" (it is {_shown(value)})"
+    )
 
 
 def _shown(text: str) -> str:

@@ -7,8 +7,9 @@ and many a dump of it has them. Reads the files, and nothing else of the world.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import get_args
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -19,11 +20,12 @@ MAX_SECRET_BYTES = 64 * 1024
 """Of a file that holds one: more than any key has, and an end to a file that has none."""
 
 
-class Given(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Given:
     """The value of one setting, and the name under which it was written."""
 
     name: str
-    value: object
+    value: object = field(repr=False)
 
 
 def is_secret(field: FieldInfo) -> bool:
@@ -48,15 +50,16 @@ def with_files_read(source: Mapping[str, Given]) -> tuple[dict[str, Given], dict
     for file_key, key in FILES.items():
         if file_key not in source:
             continue
-        name, path = source[file_key]
+        named = source[file_key]
         if key in source:
-            problems[key] = f"{source[key].name} and {name} must not both be set"
+            problems[key] = f"{source[key].name} and {named.name} must not both be set"
             continue
-        given[key] = Given(f"{name} ({path})", "")
+        name, secret = f"{named.name} ({named.value})", ""
         try:
-            given[key] = given[key]._replace(value=_content(path))
+            secret = _content(named.value)
         except ValueError as error:
-            problems[key] = f"{given[key].name} {error}"
+            problems[key] = f"{name} {error}"
+        given[key] = Given(name, secret)
     return given, problems
 
 
