@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace.config import load, warnings
-from tailrace.config.exposure import exposure
+from tailrace.config.exposure import exposure, mounted_alone
 from tailrace.config.loading import sources
 from tailrace.config.placeholders import WORDS, weakness
 from tailrace.config.secret_files import FILES, MAX_SECRET_BYTES
@@ -245,6 +245,12 @@ def test_files_that_others_can_read_or_write(mode: int, verb: str | None) -> Non
     path = written("s", SECRET, mode)
     expected = verb and f"other users of this machine can {verb} s (mode {mode:04o}): chmod o= s"
     assert exposure(path) == expected
+
+
+def test_a_file_that_was_given_to_one_container_is_read_by_nobody_else() -> None:
+    """Everybody may read it there, and nobody else is there; a file of this machine lies on no such mount."""
+    path = written("s", SECRET, 0o644)
+    assert (exposure(path, lambda _path: True), mounted_alone(path)) == (None, False)
 
 
 def test_a_link_is_what_it_points_to() -> None:

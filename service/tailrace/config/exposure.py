@@ -14,19 +14,25 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 OTHERS = stat.S_IROTH | stat.S_IWOTH
 
 
-def exposure(path: str) -> str | None:
+def mounted_alone(path: str) -> bool:
+    """Whether the file lies on a read-only mount that is not the root's. Raises `OSError` where there is none."""
+    is_read_only = bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    return is_read_only and Path(path).stat().st_dev != Path("/").stat().st_dev
+
+
+def exposure(path: str, is_alone: Callable[[str], bool] = mounted_alone) -> str | None:
     """Say who else can read or write the file; None when nobody can, or there is no such file."""
     try:
-        found = Path(path).stat()
-        alone = found.st_dev != Path("/").stat().st_dev and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+        mode = Path(path).stat().st_mode
+        if not stat.S_ISREG(mode) or not mode & OTHERS or is_alone(path):
+            return None
     except (OSError, ValueError):  # whoever needs the file says what is wrong with it
         return None
-    if alone or not stat.S_ISREG(found.st_mode) or not found.st_mode & OTHERS:
-        return None
-    verb = "read" if not found.st_mode & stat.S_IWOTH else "write"
-    return f"other users of this machine can {verb} {path} (mode {stat.S_IMODE(found.st_mode):04o}): chmod o= {path}"
+    verb = "write" if mode & stat.S_IWOTH else "read"
+    return f"other users of this machine can {verb} {path} (mode {stat.S_IMODE(mode):04o}): chmod o= {path}"
