@@ -46,3 +46,10 @@ def test_a_star_that_is_no_last_one_is_doubted() -> None:
     """As are a token for everything, and one for longer than a day."""
     assert [len(list(doubts([name], 86400))) for name in ("a*", "a*b", "a**", "*")] == [0, 1, 1, 1]
     assert "2.0 days" in next(doubts(["s"], 2 * 86400))
+
+
+def test_a_public_key_signs_nothing() -> None:
+    """The sentence says what would."""
+    environ = {"TAILRACE_KAFKA_TOPICS": "t", "TAILRACE_JWT_PUBLIC_KEY_FILE": __file__}
+    with pytest.raises(ConfigurationError, match="a public key cannot sign"):
+        issued(load(environ, Path("/dev/null")), ["s"], "ada", 60)
