@@ -20,7 +20,7 @@ from builders import DECODER, FakeRecord, append
 from fake_kafka import FakeKafka
 from tailrace.admission import Admission
 from tailrace.app import CONTRACTS, admin_app, public_app
-from tailrace.auth import Verifier
+from tailrace.auth import Verifier, cookie_name
 from tailrace.config import load
 from tailrace.consumer import Consumer
 from tailrace.errors import ComeBack, TooManyConnections
@@ -63,6 +63,7 @@ def service(waits: Waits | None = None, **variables: str) -> Service:
         subscriptions,
         verifier_of(settings),
         allowed_origins=settings.allowed_origins,
+        cookie_name=cookie_name(secure=settings.cookie_secure),
         refreshed=consumer.refreshed,
         asking=consumer.asking,
     )
@@ -84,10 +85,50 @@ async def test_the_contracts_are_served_byte_for_byte(name: str) -> None:
     assert (CONTRACTS / name).read_bytes() == answer.content
 
 
-async def test_an_unknown_address_is_answered_in_json() -> None:
-    """In the form of all other errors."""
-    answer = await public("/v2/anything")
+@pytest.mark.parametrize("known", ["{}", "W/{}", '"other", {}', "*"])
+async def test_a_contract_that_the_client_has_is_not_sent_again(known: str) -> None:
+    """304, with what a cache needs to keep it longer; the tag is of the content, so one for all replicas."""
+    first = await public("/openapi.yaml")
+    again = await public("/openapi.yaml", headers={"if-none-match": known.format(first.headers["etag"])})
+    assert (304, b"") == (again.status_code, again.content)
+    assert {first.headers[name] == again.headers[name] for name in ("etag", "cache-control", "vary")} == {True}
+    assert "public, max-age=300" == first.headers["cache-control"]
+
+
+@pytest.mark.parametrize("known", ['"other"', "", "other"])
+async def test_another_version_of_a_contract_is_sent(known: str) -> None:
+    """Whatever was said of it."""
+    assert 200 == (await public("/openapi.yaml", headers={"if-none-match": known})).status_code
+
+
+@pytest.mark.parametrize("path", ["/v2/anything", "/v1/cookie/", "/openapi.yaml/", f"{EVENTS}/", "/livez"])
+async def test_an_unknown_address_is_answered_in_json(path: str) -> None:
+    """In the form of all other errors, and never stored; a slash too many is no other address for a known one."""
+    answer = await public(path)
     assert (404, {"error": "not_found", "detail": "Not Found"}) == (answer.status_code, answer.json())
+    assert "no-store" == answer.headers["cache-control"]
+
+
+async def test_the_admin_listener_is_not_asked_by_any_name() -> None:
+    """Only by an address, localhost, its own name and those that are listed; the answer says how to list one."""
+    one = service(ADMIN_BIND="tailrace.internal:9080", ADMIN_ALLOWED_HOSTS="metrics.example")
+    known = ("10.0.0.7:9080", "localhost:9080", "tailrace.internal:9080", "metrics.example")
+    assert {200} == {(await admin("/livez", of=one, host=host)).status_code for host in known}
+    answer = await admin("/metrics", of=one, host="evil.example")
+    assert (421, "misdirected", "no-store") == (
+        answer.status_code,
+        answer.json()["error"],
+        answer.headers["cache-control"],
+    )
+    assert "TAILRACE_ADMIN_ALLOWED_HOSTS" in answer.json()["detail"]
+    assert 200 == (await admin("/livez", of=service(ADMIN_ALLOWED_HOSTS="*"), host="evil.example")).status_code
+
+
+async def test_an_app_for_this_machine_is_not_asked_by_other_names() -> None:
+    """As `tailrace dev` makes it: a page whose name was made to resolve to loopback gets no token."""
+    app = public_app(service(), loopback_only=True)
+    answers = [await ask(app, "/openapi.yaml", site=f"http://{host}") for host in ("127.0.0.1:1", "evil.example")]
+    assert [200, 421] == [answer.status_code for answer in answers]
 
 
 @pytest.mark.parametrize(
@@ -131,13 +172,17 @@ async def test_other_routes_can_stand_beside_the_contracts() -> None:
     assert "page" == (await ask(public_app(service(), [Route("/page", page)]), "/page")).text
 
 
+async def admin(path: str, *, of: Service | None = None, host: str = "127.0.0.1:9080", **about: Any) -> httpx.Response:
+    return await ask(admin_app(of or service()), path, site=f"http://{host}", **about)
+
+
 async def test_the_operators_routes_are_on_the_admin_app_only() -> None:
     """Health is for the operator; a client learns nothing of it."""
     one = service()
-    answer = await ask(admin_app(one), "/readyz")
+    answer = await admin("/readyz", of=one)
     assert (503, ["Kafka has not answered yet"]) == (answer.status_code, answer.json()["waiting_for"])
-    assert 200 == (await ask(admin_app(one), "/livez")).status_code
-    assert 404 == (await ask(admin_app(one), "/metrics/none")).status_code
+    assert 200 == (await admin("/livez", of=one)).status_code
+    assert 404 == (await admin("/metrics/none", of=one)).status_code
     assert {404} == {(await public(path)).status_code for path in ("/livez", "/readyz")}
 
 
@@ -145,7 +190,7 @@ async def test_readyz_says_that_it_drains() -> None:
     """No new client is sent to a replica that leaves."""
     one = service()
     await one.drain()
-    assert {"status": "draining"} == (await ask(admin_app(one), "/readyz")).json()
+    assert {"status": "draining"} == (await admin("/readyz", of=one)).json()
 
 
 # Streams -----------------------------------------------------------------------------------------------------------
@@ -189,6 +234,7 @@ async def test_a_session_that_has_ended_has_no_content() -> None:
     headers = {**bearer(), "last-event-id": "v1.9f3a2c1d.1.end"}
     answer = await public(EVENTS, of=one, headers=headers)
     assert (204, b"", 0) == (answer.status_code, answer.content, len(one.subscriptions))
+    assert "no-store" == answer.headers["cache-control"]
 
 
 async def test_a_stream_that_should_be_tried_again_is_a_stream() -> None:
@@ -248,15 +294,12 @@ async def test_other_routes_are_told_to_come_back_with_a_status() -> None:
 # The cookie --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "site, name, secure",
-    [("https://tailrace.test", "__Host-tailrace", True), ("http://127.0.0.1:8080", "tailrace", False)],
-    ids=["https", "loopback"],
-)
+@pytest.mark.parametrize("site", ["https://tailrace.test", "http://tailrace.test", "http://127.0.0.1:8080"])
+@pytest.mark.parametrize("name, secure", [("__Host-tailrace", True), ("tailrace", False)], ids=["secure", "plain"])
 async def test_a_bearer_can_be_put_into_a_cookie(site: str, name: str, secure: bool) -> None:
-    """HttpOnly, SameSite=Lax, for as long as the token lives; Secure everywhere but on the developer's machine."""
-    given = token()
-    answer = await public("/v1/cookie", method="POST", headers={"authorization": f"Bearer {given}"}, site=site)
+    """HttpOnly, SameSite=Lax, for as long as the token lives; Secure wherever it seems to be asked, unless told not."""
+    given, one = token(), service(COOKIE_SECURE=str(secure).lower())
+    answer = await public("/v1/cookie", of=one, method="POST", headers={"authorization": f"Bearer {given}"}, site=site)
     value, *attributes = answer.headers["set-cookie"].split("; ")
     assert (204, f"{name}={given}", "no-store") == (answer.status_code, value, answer.headers["cache-control"])
     assert {"Path=/", "HttpOnly", "SameSite=Lax"} <= set(attributes)

@@ -161,6 +161,58 @@ def test_a_public_key_cannot_sign(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (["--session", ""], "--session '' fits no session: a session has 1 to 256 characters"),
+        (["--session", "x" * 257], "fits no session: a session has 1 to 256 characters"),
+        (["--session", "x" * 257 + "*"], "fits no session: a session has 1 to 256 characters"),
+        (["--session", "a\nb"], r"--session 'a\nb' fits no session: a session has no control characters"),
+        (["--session", "a//b*"], "fits no session: a session has no empty, '.' or '..' segments"),
+        (["--session", "s", "--subject", "a\nb"], "the token's claim sub is not 1 to 256 printable characters"),
+        (["--session", "s", "--subject", ""], "the token's claim sub is not 1 to 256 printable characters"),
+        (["--session", "s", "--subject", "x" * 257], "the token's claim sub is not 1 to 256 printable characters"),
+        (["--session", "s", "--ttl", "253402300799"], "the token's claim exp is not a date in seconds since 1970"),
+        (["--session", "s"] * 1001, "the token's claim sessions is not a list of at most 1000 strings"),
+        (["--session", "x" * 250, "--session", "y" * 250] * 20, "the token is longer than 8192 characters"),
+    ],
+    ids=lambda each: "" if isinstance(each, list) else None,
+)
+def test_a_token_that_the_service_would_refuse_is_not_made(arguments: list[str], expected: str) -> None:
+    """It is looked at as the service will: what is wrong is told here, with status 2, and nothing is printed."""
+    answer = run("token", *arguments, TAILRACE_JWT_SECRET=SECRET)
+    assert (2, "", True) == (answer.exit_code, answer.stdout, expected in answer.stderr)
+
+
+def test_a_ttl_beyond_all_dates_is_a_usage_error() -> None:
+    """However large the number."""
+    assert 2 == run("token", "--session", "s", "--ttl", "9" * 400, TAILRACE_JWT_SECRET=SECRET).exit_code
+
+
+def test_a_token_is_signed_as_the_service_expects_it() -> None:
+    """With the first algorithm that it accepts."""
+    long = "another secret for tests, which has as many bytes as HS512 wants for a key"
+    answer = run("token", "--session", "s", TAILRACE_JWT_SECRET=long, TAILRACE_JWT_ALGORITHMS="HS512")
+    verifier = Verifier.from_secret(long, algorithms=["HS512"], audience="tailrace")
+    assert "cli" == verifier.verify(answer.stdout.strip()).subject
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (["--session", "*"], "warning: this token reads every session"),
+        (["--session", "s", "--ttl", "86401"], "warning: whoever has this token can come back for 1.0 days"),
+        (["--session", "a*b"], "warning: only a last * stands for more: in 'a*b' the others are meant as they are"),
+        (["--session", "a*", "--ttl", "86400"], ""),
+    ],
+)
+def test_a_token_that_may_be_a_slip_is_made_with_a_warning(arguments: list[str], expected: str) -> None:
+    """On stderr, so that the token alone can be taken from stdout."""
+    answer = run("token", *arguments, TAILRACE_JWT_SECRET=SECRET)
+    assert (0, 1) == (answer.exit_code, len(answer.stdout.splitlines()))
+    assert expected in answer.stderr if expected else answer.stderr == ""
+
+
 def test_a_token_must_name_a_session() -> None:
     """One for nothing would only puzzle."""
     assert 2 == run("token", TAILRACE_JWT_SECRET=SECRET).exit_code
@@ -238,10 +290,10 @@ def test_it_listens_before_kafka_answers_and_says_what_it_waits_for() -> None:
 
 
 def test_other_signals_are_harmless() -> None:
-    """A hang-up, of which a service without a terminal has nothing to learn, and a broken pipe: it serves on."""
+    """A hang-up, of which a service without a terminal has nothing to learn, a broken pipe, SIGUSR1: it serves on."""
     with process("serve", **NOBODY, **ANY_PORT) as child:
         _, admin = listening(child)
-        for number in (signal.SIGHUP, signal.SIGPIPE):
+        for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGUSR1, signal.SIGUSR2, signal.SIGRTMIN + 3):
             child.send_signal(number)
         assert ask(f"{admin}/livez")[0] == 200
         child.send_signal(signal.SIGTERM)

@@ -13,7 +13,7 @@ import yaml
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from idle_service import idle_service, token
-from tailrace import __version__, cli, config, control, websocket
+from tailrace import __version__, cli, config, control, hosts, websocket
 from tailrace.app import admin_app, public_app
 from tailrace.auth import BEARER_SUBPROTOCOL, credential
 from tailrace.errors import ComeBack, Farewell, Refused, TokenTimeout
@@ -101,7 +101,7 @@ def test_error_words() -> None:
     """The words that an error body may hold are those of the refusals that become one."""
     words = {kind.code for kind in kinds(Refused) if not issubclass(kind, ComeBack | TokenTimeout)}
     listed = OPENAPI["components"]["schemas"]["Error"]["properties"]["error"]["enum"]
-    assert set(listed) == words | {"not_found", "method_not_allowed"}
+    assert set(listed) == words | {"not_found", "method_not_allowed", hosts.CODE}
 
 
 def test_error_statuses() -> None:
@@ -116,7 +116,7 @@ def test_cookie_names() -> None:
     schemes = OPENAPI["components"]["securitySchemes"]
     assert schemes["cookie"]["name"] == ASYNCAPI["components"]["securitySchemes"]["cookie"]["name"]
     assert schemes["cookie"]["name"] == credential.SECURE_COOKIE
-    assert schemes["loopbackCookie"]["name"] == credential.LOOPBACK_COOKIE
+    assert schemes["plainCookie"]["name"] == credential.PLAIN_COOKIE
 
 
 @pytest.mark.parametrize("name", ["openapi.yaml", "asyncapi.yaml"])

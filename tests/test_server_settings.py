@@ -19,8 +19,15 @@ def test_nothing_of_a_request_is_logged_by_hypercorn() -> None:
 
 
 def test_server_is_not_named() -> None:
-    """Responses do not say which server made them."""
-    assert [name.decode() for name, _ in hypercorn_config().response_headers("h11")] == ["date"]
+    """Responses do not say which server made them; browsers are told not to guess what they are."""
+    names = [name.decode() for name, _ in hypercorn_config().response_headers("h11")]
+    assert names == ["date", "x-content-type-options"]
+
+
+def test_tls_is_asked_for_where_a_site_says_so() -> None:
+    """For this host alone (RFC 6797); 0 takes it back."""
+    said = [dict(hypercorn_config(seconds).response_headers("h2")) for seconds in (60, 0)]
+    assert [each[b"strict-transport-security"] for each in said] == [b"max-age=60", b"max-age=0"]
 
 
 def test_another_hypercorn_is_refused() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pty
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+
+from tailrace import start
 
 SLOW = """
 import signal
@@ -59,6 +63,30 @@ def test_hang_up_without_a_terminal() -> None:
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGRTMIN, signal.SIGRTMAX])
+def test_signal_without_a_meaning(number: int) -> None:
+    """It is ignored from the first moment on; its default would end the process."""
+    with importing() as process:
+        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 128 + signal.SIGTERM
+
+
+def test_signal_that_asks_for_an_end_and_a_dump() -> None:
+    """SIGQUIT keeps its default: whoever sends it wants no politeness."""
+    with importing() as process:
+        resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
+        process.send_signal(signal.SIGQUIT)
+        assert process.wait() == -signal.SIGQUIT
+
+
+def test_every_signal_is_accounted_for() -> None:
+    """The table has each signal of this system: it is ignored, or the text says what it means."""
+    told = set(re.findall(r"SIG[A-Z0-9]+", start.__doc__ or "")) | set(start.MEANINGLESS)
+    aliases = {"SIGCLD", "SIGIOT", "SIGRTMIN", "SIGRTMAX"}
+    assert {each for each in vars(signal) if re.fullmatch(r"SIG[A-Z0-9]+", each)} - aliases <= told
 
 
 def test_hang_up_of_the_terminal() -> None:

@@ -6,10 +6,12 @@ only from lines below its own (``tests/test_architecture.py`` holds it to that):
     start          the first thing that runs: signals, before there is anything to end
     cli            commands: serve, dev, token, check, position
     check          what `tailrace check` looks at
+    issuing        the token that `tailrace token` prints
     dev/           the embedded broker and the demo producer
     app            the routes over a running service, and errors made into answers
     console/       the live page and its routes
     health         /livez, /readyz, /metrics
+    hosts          which names a listener may be asked by
     server/        Hypercorn: settings, listeners, TLS, loop, drain; the hardened protocol classes and their wires
     service        the composition root: what lives as long as the service
     websocket      reader -> frames, and what a client may send

@@ -47,11 +47,13 @@ class Admission:
         verifier: Verifier,
         *,
         allowed_origins: Collection[str],
+        cookie_name: str = auth.SECURE_COOKIE,
         refreshed: Callable[[], Awaitable[bool]],
         asking: Questions,
     ) -> None:
         self._subscriptions = subscriptions
         self._verifier = verifier
+        self.cookie_name = cookie_name
         self._allowed_origins = allowed_origins
         self._refreshed = refreshed
         self._asking = asking
@@ -86,7 +88,7 @@ class Admission:
         host = Headers(scope=scope).get("host", "")
         page = {"scheme": scope["scheme"], "host": host, "allowed_origins": self._allowed_origins}
         counts = auth.cookie_allowed(scope["headers"], **page)
-        name = auth.cookie_name(scheme=scope["scheme"], host=host) if counts else None
+        name = self.cookie_name if counts else None
         credential = auth.token_from_headers(scope["headers"], cookie_name=name)
         if credential is None:
             raise Unauthenticated("no token came")

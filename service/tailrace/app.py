@@ -5,6 +5,7 @@ Knows what `service` has made and nothing of how; what a stream does is `sse`'s 
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +19,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from tailrace import auth, health
+from tailrace import auth, health, hosts
 from tailrace.admission import Admission
 from tailrace.errors import BadRequest, ComeBack, Refused, Unauthenticated
+from tailrace.hosts import HostGuard
 from tailrace.service import Service
 from tailrace.sse import ComeBackStream, EventStream
 from tailrace.websocket import WebSocketEndpoint
@@ -29,6 +31,14 @@ _HERE = Path(__file__).parent
 CONTRACTS = next(path for path in (_HERE / "openapi", _HERE.parents[1] / "openapi") if path.is_dir())
 """The contracts: beside the package where it is installed, in the repository where it is developed."""
 
+
+CONTRACT_SECONDS = 300
+"""For so long a cache may give a contract without asking: after an update nobody has the old one for longer."""
+_LOOPBACK_ONLY = "tailrace dev is asked by localhost or a loopback address only, and not by the name in Host"
+_NOT_ALLOWED = (
+    "the admin listener is asked by an address, by localhost or by a name in TAILRACE_ADMIN_ALLOWED_HOSTS, "
+    "and not by the name in Host"
+)
 
 # The routes.
 
@@ -50,7 +60,7 @@ class _Events:
             return
         if subscription.over:
             subscription.close()
-            await Response(status_code=204)(scope, receive, send)
+            await Response(status_code=204, headers={"cache-control": "no-store"})(scope, receive, send)
             return
         await EventStream(subscription)(scope, receive, send)
 
@@ -63,9 +73,9 @@ class _Cookie:
 
     async def answer(self, request: Request) -> Response:
         """Set or remove; one route, so that a 405 names both methods."""
-        return await (self.set if request.method == "POST" else self.remove)(request)
+        return self.set(request) if request.method == "POST" else self.remove()
 
-    async def set(self, request: Request) -> Response:
+    def set(self, request: Request) -> Response:
         """Put the Bearer token into the cookie."""
         credential = auth.token_from_headers(request.scope["headers"], cookie_name=None)
         if credential is None or credential.source != "bearer":
@@ -73,48 +83,61 @@ class _Cookie:
         principal = self._admission.principal(request.scope)
         return self._answer(
             auth.set_cookie(
-                credential.token, name=_cookie_name(request), expires_at=principal.expires_at, now=time.time()
+                credential.token, name=self._admission.cookie_name, expires_at=principal.expires_at, now=time.time()
             )
         )
 
-    async def remove(self, request: Request) -> Response:
+    def remove(self) -> Response:
         """Take the cookie back; anyone may forget."""
-        return self._answer(auth.remove_cookie(_cookie_name(request)))
+        return self._answer(auth.remove_cookie(self._admission.cookie_name))
 
     @staticmethod
     def _answer(cookie: str) -> Response:
         return Response(status_code=204, headers={"set-cookie": cookie, "cache-control": "no-store"})
 
 
-def _cookie_name(request: Request) -> str:
-    return auth.cookie_name(scheme=request.scope["scheme"], host=request.headers.get("host", ""))
-
-
 def _contract(name: str) -> Route:
     content = (CONTRACTS / name).read_bytes()
+    headers = {
+        "etag": f'"{hashlib.sha256(content).hexdigest()[:32]}"',  # of the content: the same at every replica
+        "cache-control": f"public, max-age={CONTRACT_SECONDS}",
+        "vary": "Origin",  # pages of other origins may get headers more
+    }
 
-    async def contract(request: Request) -> Response:  # noqa: ARG001  Starlette's signature
-        return Response(content, media_type="application/yaml")
+    async def contract(request: Request) -> Response:
+        if _has(request, headers["etag"]):
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type="application/yaml", headers=headers)
 
     return Route(f"/{name}", contract)
+
+
+def _has(request: Request, etag: str) -> bool:
+    """Whether the client has this version already (RFC 9110 section 13.1.2)."""
+    known = [each.strip().removeprefix("W/") for each in ",".join(request.headers.getlist("if-none-match")).split(",")]
+    return "*" in known or etag in known
 
 
 async def _not_a_websocket(request: Request) -> Response:
     """Say how a WebSocket is asked for: RFC 9110 section 15.5.22; HTTP/2 knows no upgrade."""
     if request.scope["http_version"] == "2":
         told = "this is a WebSocket's address: ask by extended CONNECT (RFC 8441)"
-        return JSONResponse({"error": BadRequest.code, "detail": told}, 400)
+        return JSONResponse({"error": BadRequest.code, "detail": told}, 400, {"cache-control": "no-store"})
     told = "this is a WebSocket's address: ask with Upgrade: websocket and Connection: Upgrade (RFC 6455)"
-    headers = {"upgrade": "websocket", "connection": "upgrade"}
+    headers = {"upgrade": "websocket", "connection": "upgrade", "cache-control": "no-store"}
     return JSONResponse({"error": BadRequest.code, "detail": told}, 426, headers)
 
 
-def public_app(service: Service, more: Sequence[BaseRoute] = ()) -> Starlette:
-    """Make the clients' app; ``more`` are routes beside the contract's, such as the console's."""
+def public_app(service: Service, more: Sequence[BaseRoute] = (), *, loopback_only: bool = False) -> Starlette:
+    """Make the clients' app; ``more`` are routes beside the contract's, such as the console's.
+
+    With ``loopback_only`` it answers no request that names another host: for routes that ask for no token.
+    """
     cookie = _Cookie(service.admission)
     endpoint = WebSocketEndpoint(service.admission.admit, service.admission.check_origin, service.admission.note)
-    return Starlette(
-        routes=[
+    guard = Middleware(HostGuard, rule=hosts.loopback_only, told=_LOOPBACK_ONLY)
+    return _starlette(
+        [
             Route("/v1/sessions/{session:path}/events", _Events(service.admission), methods=["GET"]),
             WebSocketRoute("/v1/sessions/{session:path}/ws", endpoint),
             Route("/v1/sessions/{session:path}/ws", _not_a_websocket, methods=["GET"]),
@@ -123,20 +146,32 @@ def public_app(service: Service, more: Sequence[BaseRoute] = ()) -> Starlette:
             _contract("asyncapi.yaml"),
             *more,
         ],
-        middleware=_cors(service.settings.allowed_origins),
-        exception_handlers=_HANDLERS,
+        [*([guard] if loopback_only else []), *_cors(service.settings.allowed_origins)],
     )
 
 
 def admin_app(service: Service) -> Starlette:
-    """Make the operator's app."""
+    """Make the operator's app. Nothing in it asks for a token, so it looks at the name by which it is asked."""
+    settings = service.settings
+    known = hosts.listed([*settings.admin_allowed_hosts, settings.admin_bind.host])
     consumer, subscriptions = service.consumer, service.subscriptions
     routes = health.routes(
         waiting=lambda: consumer.waiting,
         degraded=lambda: consumer.degraded,
         draining=lambda: subscriptions.draining,
     )
-    return Starlette(routes=[*routes, health.metrics_route(service.metrics)], exception_handlers=_HANDLERS)
+    guard = Middleware(HostGuard, rule=known, told=_NOT_ALLOWED)
+    return _starlette([*routes, health.metrics_route(service.metrics)], [guard])
+
+
+def _starlette(routes: Sequence[BaseRoute], middleware: Sequence[Middleware]) -> Starlette:
+    """Make an app whose errors all have one form; a slash too many is an address that does not exist.
+
+    Starlette would redirect it, to plain HTTP and to whatever host the request names.
+    """
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=_HANDLERS)
+    app.router.redirect_slashes = False
+    return app
 
 
 def _cors(origins: Sequence[str]) -> list[Middleware]:
@@ -176,7 +211,8 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:  #
     """Answer what Starlette refuses, such as an unknown address or method, in the same form."""
     assert isinstance(error, HTTPException)  # noqa: S101  registered for it
     name = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, BadRequest.code)
-    return JSONResponse({"error": name, "detail": error.detail}, error.status_code, error.headers)
+    headers = {**(error.headers or {}), "cache-control": "no-store"}
+    return JSONResponse({"error": name, "detail": error.detail}, error.status_code, headers)
 
 
 _HANDLERS = {Refused: _on_refused, HTTPException: _on_http_exception}

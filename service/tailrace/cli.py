@@ -10,32 +10,31 @@ import asyncio
 import logging
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
-from tailrace import __version__, auth, check, config, dev, log, server
+from tailrace import __version__, check, config, dev, issuing, log, server
 from tailrace.app import admin_app, public_app
+from tailrace.auth import MAX_NUMERIC_DATE
 from tailrace.config import Settings
 from tailrace.console import routes as console
 from tailrace.consumer import IDLE_WAIT_MS
 from tailrace.errors import BadRequest, ConfigurationError
 from tailrace.position import NO_TOPIC, parse
 from tailrace.server import EXIT_SECONDS, SPARE_SOCKETS, STALL_SECONDS, Patience, Server, Site
-from tailrace.service import running
+from tailrace.service import Service, running
 
 logger = logging.getLogger(__name__)
 
 USAGE_ERROR = 2
 DEV_SECRET = "tailrace dev: for this machine's loopback only"  # noqa: S105
-"""Known to everyone, and good for nothing: `dev` binds to loopback, and its console gives tokens to whoever asks.
-Always
-the same, so that a page's cookie outlives a restart."""
+"""Known to everyone, and good for nothing: `dev` binds to loopback, and its console gives tokens to whoever asks there.
+Always the same, so that a page's cookie outlives a restart; `config` refuses it to a service."""
 
 main = typer.Typer(
     name="tailrace",
@@ -72,7 +71,7 @@ def serve(config_file: ConfigFile = None) -> None:
     with _configuration_errors():
         settings = config.load(os.environ, config_file)
         log.configure(settings.log_level, settings.log_format)
-        for warning in config.warnings(os.environ):
+        for warning in config.warnings(settings, os.environ, config_file):
             logger.warning(warning)
         server.run(lambda: _serve(settings, _announce))
 
@@ -100,26 +99,17 @@ def dev_(
 @main.command()
 def token(
     session: Annotated[list[str], typer.Option(help="Session that may be read, or its beginning and '*'; repeatable.")],
-    ttl: Annotated[int, typer.Option(min=1, help="Seconds until it runs out.")] = 3600,
+    ttl: Annotated[int, typer.Option(min=1, max=MAX_NUMERIC_DATE, help="Seconds until it runs out.")] = 3600,
     subject: Annotated[str, typer.Option(help="Who it is for.")] = "cli",
     config_file: ConfigFile = None,
 ) -> None:
-    """Print a JWT signed with TAILRACE_JWT_SECRET."""
+    """Print a JWT signed with TAILRACE_JWT_SECRET; only one that the service would take."""
     with _configuration_errors():
         settings = config.load({"TAILRACE_KAFKA_TOPICS": "any", **os.environ}, config_file)
-        if settings.jwt_secret is None:
-            raise ConfigurationError(["TAILRACE_JWT_SECRET: expected, to sign with; a public key cannot sign"])
-        typer.echo(
-            auth.issue(
-                settings.jwt_secret.get_secret_value(),
-                sessions=session,
-                subject=subject,
-                ttl_seconds=ttl,
-                audience=settings.jwt_audience,
-                issuer=settings.jwt_issuer,
-                now=time.time(),
-            )
-        )
+        made = issuing.issued(settings, session, subject, ttl)
+    for warning in issuing.doubts(session, ttl):
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(made)
 
 
 @main.command(name="check")
@@ -128,7 +118,7 @@ def check_(config_file: ConfigFile = None) -> None:
     with _configuration_errors():
         settings = config.load(os.environ, config_file)
         log.configure("error", settings.log_format)
-        warnings = config.warnings(os.environ)
+        warnings = config.warnings(settings, os.environ, config_file)
         findings = [*(check.Finding(check.WARNING, each) for each in warnings), *asyncio.run(check.findings(settings))]
     for finding in findings:
         typer.echo(f"{finding.level:<8}{finding.text}")
@@ -157,14 +147,18 @@ def position(id_: Annotated[str, typer.Argument(metavar="ID", help="An event id,
 async def _serve(
     settings: Settings,
     announce: Callable[[str, Sequence[tuple[str, int]]], None],
-    more: Sequence[BaseRoute] = (),
+    app_of: Callable[[Service], ASGIApp] = public_app,
     idle_wait_ms: int = IDLE_WAIT_MS,
 ) -> None:
     async with running(settings, idle_wait_ms=idle_wait_ms) as service:
-        certificate = {"tls_cert_file": settings.tls_cert_file, "tls_key_file": settings.tls_key_file}
-        max_sockets = settings.max_connections + SPARE_SOCKETS
         public = Site(
-            public_app(service, more), settings.bind.host, settings.bind.port, **certificate, max_sockets=max_sockets
+            app_of(service),
+            settings.bind.host,
+            settings.bind.port,
+            settings.tls_cert_file,
+            settings.tls_key_file,
+            max_sockets=settings.max_connections + SPARE_SOCKETS,
+            hsts_seconds=settings.hsts_seconds,
         )
         admin = Site(admin_app(service), settings.admin_bind.host, settings.admin_bind.port)
         scheme = "http" if settings.tls_cert_file is None else "https"
@@ -195,13 +189,17 @@ async def _serve_demo(port: int, bootstrap: str) -> None:
             "TAILRACE_BIND": f"127.0.0.1:{port}",
             "TAILRACE_ADMIN_BIND": f"127.0.0.1:{port + 1 if port else 0}",
             "TAILRACE_JWT_SECRET": DEV_SECRET,
+            "TAILRACE_COOKIE_SECURE": "false",  # plain HTTP on loopback, in whatever browser there is
             "TAILRACE_DRAIN_SECONDS": "0.2",
         },
         Path(os.devnull),
+        demo=True,
     )
     log.configure("info", "auto")
     more = console.routes(sessions=dev.SESSIONS, secret=DEV_SECRET, audience=settings.jwt_audience)
-    await _serve(settings, _announce_page, more, dev.MAX_WAIT_MS)
+    await _serve(
+        settings, _announce_page, lambda service: public_app(service, more, loopback_only=True), dev.MAX_WAIT_MS
+    )
 
 
 def _announce(scheme: str, places: Sequence[tuple[str, int]]) -> None:

@@ -7,6 +7,7 @@ all replicas would go at once, and nobody could reconnect.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -21,20 +22,25 @@ def routes(
     """Make the routes; each callable gives sentences for an operator, or whether the service is shutting down."""
 
     async def livez(request: Request) -> Response:  # noqa: ARG001  Starlette's signature
-        return JSONResponse({"status": "alive"})
+        return _say({"status": "alive"})
 
     async def readyz(request: Request) -> Response:  # noqa: ARG001
         if draining():
-            return JSONResponse({"status": "draining"}, 503)
+            return _say({"status": "draining"}, 503)
         troubles = degraded()
         if waits := waiting():
             why = [trouble for trouble in troubles if trouble not in waits]
-            return JSONResponse({"status": "waiting", "waiting_for": waits, "troubles": why}, 503)
+            return _say({"status": "waiting", "waiting_for": waits, "troubles": why}, 503)
         if troubles:
-            return JSONResponse({"status": "degraded", "troubles": troubles})
-        return JSONResponse({"status": "ready"})
+            return _say({"status": "degraded", "troubles": troubles})
+        return _say({"status": "ready"})
 
     return [Route("/livez", livez), Route("/readyz", readyz)]
+
+
+def _say(content: dict[str, Any], status: int = 200) -> Response:
+    """Answer with what is true now, and for no cache to keep."""
+    return JSONResponse(content, status, {"cache-control": "no-store"})
 
 
 def metrics_route(metrics: Metrics) -> Route:

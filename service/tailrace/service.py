@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tailrace import auth
 from tailrace.admission import Admission
 from tailrace.auth import Verifier
 from tailrace.config import Settings
@@ -103,6 +104,7 @@ def made(settings: Settings, wheel: Wheel, tracing: Tracing, idle_wait_ms: int) 
         subscriptions,
         verifier,
         allowed_origins=settings.allowed_origins,
+        cookie_name=auth.cookie_name(secure=settings.cookie_secure),
         refreshed=consumer.refreshed,
         asking=consumer.asking,
     )

@@ -164,7 +164,7 @@ def _on_message(subscription: Subscription, message: Message) -> None:
 
 async def _deny(send: Send, refused: Refused) -> None:
     """Refuse before accept, with a status that a page cannot see."""
-    headers = [(b"content-type", b"application/json")]
+    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
     body = orjson.dumps({"error": refused.code, "detail": refused.detail})
     await send({"type": "websocket.http.response.start", "status": refused.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": body, "more_body": False})

@@ -271,20 +271,20 @@ class TestOrigin:
     async def test_cookie(self, service: ServiceProcess, transport: Transport, page: dict[str, str]) -> None:
         """The cookie counts where the browser says that an allowed page asked."""
         origin = {"origin": service.url} if "origin" in page else page
-        async with transport(service, Ask(SESSION, headers={"cookie": f"tailrace={GOOD}", **origin})) as answer:
+        async with transport(service, Ask(SESSION, headers={"cookie": f"__Host-tailrace={GOOD}", **origin})) as answer:
             assert (await answer.next()).name == "tailrace.ready"
 
     @every_sse
     @pytest.mark.parametrize("page", [{}, {"sec-fetch-site": "cross-site"}, {"origin": "https://evil.example.com"}])
     async def test_cookie_alone(self, service: ServiceProcess, transport: Transport, page: dict[str, str]) -> None:
         """A cookie that came without an allowed page is no token at all."""
-        async with transport(service, Ask(SESSION, headers={"cookie": f"tailrace={GOOD}", **page})) as answer:
+        async with transport(service, Ask(SESSION, headers={"cookie": f"__Host-tailrace={GOOD}", **page})) as answer:
             assert (answer.status, answer.headers["www-authenticate"]) == (401, 'Bearer realm="tailrace"')
 
     @every_websocket
     async def test_cookie_without_a_page(self, service: ServiceProcess, transport: Transport) -> None:
         """Over WebSocket too: the first message is waited for."""
-        ask = Ask(SESSION, headers={"cookie": f"tailrace={GOOD}"}, message="{}")
+        ask = Ask(SESSION, headers={"cookie": f"__Host-tailrace={GOOD}"}, message="{}")
         async with transport(service, ask) as answer:
             assert [last.fields["code"] for last in await answer.rest()] == [4400]
 
@@ -317,12 +317,12 @@ class TestCookie:
             made = await client.post("/v1/cookie", headers={"authorization": f"Bearer {GOOD}"})
             removed = await client.delete("/v1/cookie")
         assert (made.status_code, removed.status_code) == (204, 204)
-        assert made.headers["set-cookie"].startswith(f"tailrace={GOOD}; Path=/; Max-Age=")
-        assert made.headers["set-cookie"].endswith("; HttpOnly; SameSite=Lax")
-        assert removed.headers["set-cookie"].startswith("tailrace=; Path=/; Max-Age=0")
+        assert made.headers["set-cookie"].startswith(f"__Host-tailrace={GOOD}; Path=/; Max-Age=")
+        assert made.headers["set-cookie"].endswith("; HttpOnly; SameSite=Lax; Secure")
+        assert removed.headers["set-cookie"].startswith("__Host-tailrace=; Path=/; Max-Age=0")
 
     @both_http
-    @pytest.mark.parametrize("headers", [{}, {"cookie": f"tailrace={GOOD}", "sec-fetch-site": "same-origin"}])
+    @pytest.mark.parametrize("headers", [{}, {"cookie": f"__Host-tailrace={GOOD}", "sec-fetch-site": "same-origin"}])
     async def test_needs_bearer(self, service: ServiceProcess, h2: bool, headers: dict[str, str]) -> None:
         """No cookie is made of nothing, nor of another cookie."""
         async with http(service, h2=h2) as client:

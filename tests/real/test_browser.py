@@ -121,6 +121,15 @@ class TestPage:
         assert [(3, 0)] * 2 == [(each.count("ready"), each.count("reset")) for each in told.values()]
         assert handshakes[0] == (200 if tls else 101)  # later it depends on which of the two is back first
 
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "app.localhost"])
+    async def test_cookie_is_kept_on_loopback(self, chromium: Browser, broker: EmbeddedBroker, host: str) -> None:
+        """Over plain HTTP too it is Secure and bound to its host: who develops a page needs no setting."""
+        with ServiceProcess(broker.bootstrap, TOPIC) as service:
+            async with page_in(await chromium.new_context()) as page:
+                await open_page(page, service, SESSION, host)
+                [kept] = await page.context.cookies()
+        assert (kept["name"], kept["secure"], kept["domain"]) == ("__Host-tailrace", True, host)
+
     async def test_cookie_is_out_of_reach(self, chromium: Browser, broker: EmbeddedBroker) -> None:
         """No script reads the cookie, and without it the EventSource is refused for good."""
         with ServiceProcess(broker.bootstrap, TOPIC) as service:
@@ -138,9 +147,11 @@ class TestPage:
         assert state == 2
 
 
-async def open_page(page: Page, service: ServiceProcess, session: str) -> None:
-    """Let a page of the service's own origin listen to a session by both transports."""
-    await page.goto(f"{service.url}/v1/nothing")  # a 404 of the service is a page of its origin too
+async def open_page(page: Page, service: ServiceProcess, session: str, host: str = "127.0.0.1") -> None:
+    """Let a page of the service's own origin, at this name of it, listen to a session by both transports."""
+    await page.goto(
+        f"{service.url.replace('127.0.0.1', host)}/v1/nothing"
+    )  # a 404 of the service is a page of its origin too
     await page.add_script_tag(content=SCRIPT)
     await page.evaluate("([session, token]) => read(session, token)", [session, service.token(session)])
     await page.wait_for_function("told.eventSource.includes('ready') && told.webSocket.includes('ready')")

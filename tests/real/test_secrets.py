@@ -63,7 +63,7 @@ class Visit:
         for jwt in (self.token(), *bad):
             for ask in (
                 Ask(self.session, jwt),
-                Ask(self.session, headers={"cookie": f"tailrace={jwt}", "sec-fetch-site": "same-origin"}),
+                Ask(self.session, headers={"cookie": f"__Host-tailrace={jwt}", "sec-fetch-site": "same-origin"}),
                 Ask(self.session, query={"token": jwt, "from": "tail"}),
                 Ask(self.session, jwt, last_id="v1.deadbeef.1"),
                 Ask(f"{self.session}/not mine", jwt),

@@ -7,6 +7,7 @@ and issues JWTs and is the only file that names ``jwt``; `credential` finds the 
 
 from tailrace.auth.credential import (
     BEARER_SUBPROTOCOL,
+    SECURE_COOKIE,
     Credential,
     cookie_name,
     refuse_token_in_query,
@@ -15,11 +16,13 @@ from tailrace.auth.credential import (
     token_from_headers,
 )
 from tailrace.auth.origin import check_websocket_origin, cookie_allowed, origin_allowed
-from tailrace.auth.token import MAX_STREAM_SECONDS, Principal, Verifier, issue
+from tailrace.auth.token import MAX_NUMERIC_DATE, MAX_STREAM_SECONDS, Principal, Verifier, issue
 
 __all__ = [
     "BEARER_SUBPROTOCOL",
+    "MAX_NUMERIC_DATE",
     "MAX_STREAM_SECONDS",
+    "SECURE_COOKIE",
     "Credential",
     "Principal",
     "Verifier",

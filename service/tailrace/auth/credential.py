@@ -7,12 +7,11 @@ Takes header lists as ASGI gives them (names in lower case) and gives the token'
 from __future__ import annotations
 
 import base64
-import ipaddress
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from tailrace.errors import BadRequest
 
@@ -20,9 +19,11 @@ BEARER_SUBPROTOCOL = "tailrace.bearer."
 """Beginning of the subprotocol that carries a token; never echoed."""
 
 SECURE_COOKIE = "__Host-tailrace"
-"""The prefix makes the browser hold it to ``Secure``, ``Path=/`` and this very host (RFC 6265bis section 4.1.3)."""
-LOOPBACK_COOKIE = "tailrace"
-"""For plain HTTP on the developer's own machine, where a ``Secure`` cookie is not kept by every browser."""
+"""The prefix makes the browser hold it to ``Secure``, ``Path=/`` and this very host (RFC 6265bis section 4.1.3).
+Chromium and Firefox keep it over plain HTTP to loopback, too."""
+PLAIN_COOKIE = "tailrace"
+"""For plain HTTP while a page is developed: Safari keeps no ``Secure`` cookie of loopback, and no browser one of
+another host."""
 
 MAX_COOKIE_BYTES = 4096
 """Name and value: a browser drops a longer cookie without a word (RFC 6265bis section 5.6)."""
@@ -119,26 +120,12 @@ def _looks_like_jwt(text: str) -> bool:
     return isinstance(header, dict) and "alg" in header
 
 
-def cookie_name(*, scheme: str, host: str) -> str:
-    """Give the cookie's name for a request; ``host`` is the header, with or without a port.
+def cookie_name(*, secure: bool) -> str:
+    """Give the cookie's name, one for all requests: nothing in a request says whether the browser's side has TLS.
 
-    Plain HTTP to another host than loopback has the secure one as well: either a proxy has ended TLS before us, or the
-    browser will not keep it.
+    A proxy that has ended TLS may pass on a ``Host`` of its own, or the scheme it speaks to us.
     """
-    return LOOPBACK_COOKIE if scheme in {"http", "ws"} and _is_loopback(host) else SECURE_COOKIE
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return False
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+    return SECURE_COOKIE if secure else PLAIN_COOKIE
 
 
 def set_cookie(token: str, *, name: str, expires_at: float, now: float) -> str:

@@ -37,6 +37,13 @@ def _address(value: object) -> object:
     return Address.parse(value) if isinstance(value, str) else value
 
 
+def _switch(value: object) -> object:
+    switch = {"true": True, "false": False}.get(value) if isinstance(value, str) else value
+    if not isinstance(switch, bool):
+        raise ValueError("must be true or false")  # noqa: TRY004 - pydantic collects only ValueError
+    return switch
+
+
 def _bytes(value: object) -> object:
     """Read ``65536``, ``64KiB`` or ``64 KiB``; what is no text is left to the field."""
     if not isinstance(value, str):
@@ -70,6 +77,11 @@ def _topics(topics: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _servers(text: str) -> str:
+    if re.search(r"@|//", text):  # as other programs take it, often with a password in it
+        raise ValueError(
+            "must be host:port without protocol, name or password; those are settings of their own: "
+            "TAILRACE_KAFKA_SECURITY_PROTOCOL, TAILRACE_KAFKA_SASL_USERNAME and TAILRACE_KAFKA_SASL_PASSWORD"
+        )
     servers = [part.strip() for part in text.split(",") if part.strip()]
     if not servers:
         raise ValueError("must be host:port, several with commas between them")
@@ -84,17 +96,27 @@ def _origin(text: str) -> str:
     return match[0].removesuffix(DEFAULT_PORTS[match[1]])
 
 
+def _host(text: str) -> str:
+    """Write a host's name as a request's ``Host`` has it, without its port; addresses need no listing."""
+    name = text.lower().removesuffix(".")
+    if not re.fullmatch(r"\*|[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?", name):
+        raise ValueError("must be comma-separated names of hosts without ports, or * for any")
+    return name
+
+
 def _session_from(text: str) -> str:
     if not re.fullmatch(r"key|header:\S+", text):
         raise ValueError("must be key or header:<name>")
     return text
 
 
+Switch = Annotated[bool, BeforeValidator(_switch)]
 Bytes = Annotated[int, BeforeValidator(_bytes)]
 Bind = Annotated[Address, BeforeValidator(_address)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_list), AfterValidator(_distinct)]
 Topics = Annotated[Names, AfterValidator(_topics)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_list)]
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_list)]
 Servers = Annotated[str, AfterValidator(_servers)]
 SessionFrom = Annotated[str, AfterValidator(_session_from)]
 Algorithm = Literal[

@@ -1,21 +1,23 @@
 """From the environment and a TOML file to `Settings`, or to every problem at once.
 
 A problem is one plain sentence that names the variable, or the key and its file, and what is expected. The value is
-shown where it helps, but never a secret's. Reads one file, and nothing else of the world.
+shown where it helps, but never a secret's. Reads one file and those that hold secrets, and nothing else of the world.
 """
 
 import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import SecretStr, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from tailrace.config.settings import DEFAULT_FILE, FILE_VARIABLE, PREFIX, Settings, variable
+from tailrace.config.placeholders import weakness
+from tailrace.config.secret_files import KEYS, Given, is_secret, with_files_read
+from tailrace.config.settings import DEFAULT_FILE, FILE_VARIABLE, MIN_SECRET_BYTES, PREFIX, Settings, variable
 from tailrace.errors import ConfigurationError
 
 MAX_SHOWN_CHARACTERS = 80
@@ -26,6 +28,9 @@ _LIKENESS = 0.75
 
 _KUBERNETES = re.compile(r"TAILRACE_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\w+)?)")
 """What Kubernetes puts into every pod beside a Service named tailrace."""
+
+_TELLING = re.compile(r"@|(passw|secret)\w*\W*[=:]|//[^/]*:[^/]*:", re.IGNORECASE)
+"""A value in which a password may stand, as in ``user:password@host``: it is not shown, whatever the setting."""
 
 _PYDANTIC = {
     "path_not_file": "must name a file that exists",
@@ -41,32 +46,56 @@ _TOGETHER = (
 )
 
 
-def load(environ: Mapping[str, str], file: Path | None = None) -> Settings:
-    """Make the settings from ``environ`` and a TOML file.
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What was written: in the file, whose ``path`` is None where there is none, and in the environment."""
 
-    The file is ``file``, else what ``TAILRACE_CONFIG_FILE`` names, else ``./tailrace.toml`` if there is one. A variable
-    that is empty counts as not set. Raises `ConfigurationError` with every problem there is.
+    path: Path | None
+    in_file: Mapping[str, Any] = field(repr=False)
+    environ: Mapping[str, str] = field(repr=False)
+
+    @property
+    def given(self) -> list[dict[str, Given]]:
+        """Give the settings of each source, the stronger one last. A variable that is empty counts as not set."""
+        found = {key: environ for key in KEYS if (environ := self.environ.get(variable(key)))}
+        return [
+            {key: Given(f"{key} in {self.path}", self.in_file[key]) for key in self.in_file if key in KEYS},
+            {key: Given(variable(key), text) for key, text in found.items()},
+        ]
+
+
+def sources(environ: Mapping[str, str], file: Path | None = None) -> Sources:
+    """Read the file: ``file``, else what ``TAILRACE_CONFIG_FILE`` names, else ``./tailrace.toml`` if there is one.
+
+    Raises `ConfigurationError` where it cannot be read.
     """
     path = file or _file_of(environ)
-    in_file = _read(path) if path else {}
-    names = {key: f"{key} in {path}" for key in in_file if key in Settings.model_fields}
-    given = {key: in_file[key] for key in names}
-    for key in Settings.model_fields:
-        if value := environ.get(variable(key)):
-            names[key], given[key] = variable(key), value
-    problems = [*_unknown_keys(in_file, path), *_misspelt(environ), *_relations(given)]
+    return Sources(path, _read(path) if path else {}, environ)
+
+
+def load(environ: Mapping[str, str], file: Path | None = None, *, demo: bool = False) -> Settings:
+    """Make the settings from ``environ`` and a TOML file, `sources` says which.
+
+    In a ``demo`` the JWT secret may be one that everybody knows. Raises `ConfigurationError` with every problem.
+    """
+    written = sources(environ, file)
+    given: dict[str, Given] = {}
+    troubles: dict[str, str] = {}
+    for source in written.given:
+        settings, wrong = with_files_read(source)
+        given |= settings
+        troubles = {key: each for key, each in troubles.items() if key not in settings} | wrong
+    values = {key: each.value for key, each in given.items()}
+    problems = [*_unknown_keys(written), *misspelt(environ), *troubles.values(), *_relations(values)]
+    problems += [] if demo else _weaknesses(given)
     try:
-        settings = Settings.model_validate(given)
+        made = Settings.model_validate(values)
     except ValidationError as error:
-        problems += [_sentence(names, given, each) for each in error.errors(include_url=False, include_context=False)]
+        wrong_values = error.errors(include_url=False, include_context=False)
+        problems += [_sentence(given, each) for each in wrong_values if each["loc"][0] not in troubles]
     if problems:
         raise ConfigurationError(list(dict.fromkeys(problems)))
-    return settings
-
-
-def warnings(environ: Mapping[str, str]) -> list[str]:
-    """Name each variable that has the prefix but is no setting, does not look like one, and so does nothing."""
-    return [f"{name} is not a setting of tailrace: ignored" for name in _strangers(environ) if not _likely(name)]
+    return made
 
 
 def _file_of(environ: Mapping[str, str]) -> Path | None:
@@ -84,30 +113,32 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigurationError([f"the settings file {path} is not valid TOML: {error}"]) from None
 
 
-def _unknown_keys(in_file: Iterable[str], path: Path | None) -> Iterator[str]:
-    for key in in_file:
-        if key not in Settings.model_fields:
-            likely = _likely(variable(key))
-            hint = f": did you mean {likely.removeprefix(PREFIX).lower()}?" if likely else ""
-            yield f"{key} in {path} is not a setting{hint}"
+def _unknown_keys(written: Sources) -> Iterator[str]:
+    for key in written.in_file:
+        if key not in KEYS:
+            meant = likely(variable(key))
+            hint = f": did you mean {meant.removeprefix(PREFIX).lower()}?" if meant else ""
+            yield f"{key} in {written.path} is not a setting{hint}"
 
 
-def _misspelt(environ: Iterable[str]) -> Iterator[str]:
-    for name in _strangers(environ):
-        if likely := _likely(name):
-            yield f"{name} is not a setting: did you mean {likely}?"
+def misspelt(environ: Iterable[str]) -> Iterator[str]:
+    """Name each variable that has the prefix, is no setting, and looks like one."""
+    for name in strangers(environ):
+        if meant := likely(name):
+            yield f"{name} is not a setting: did you mean {meant}?"
 
 
-def _strangers(environ: Iterable[str]) -> list[str]:
-    known = {FILE_VARIABLE, *map(variable, Settings.model_fields)}
+def strangers(environ: Iterable[str]) -> list[str]:
+    """Give the variables that have the prefix and are no settings."""
+    known = {FILE_VARIABLE, *map(variable, KEYS)}
     ours = (name for name in environ if name.startswith(PREFIX) and name not in known)
     return sorted(name for name in ours if not _KUBERNETES.fullmatch(name))
 
 
-def _likely(name: str) -> str | None:
+def likely(name: str) -> str | None:
     """Find the setting that was meant: the one spelt most alike, else the one with all of its words, and more."""
     bare = name.removeprefix(PREFIX)
-    known = [*map(str.upper, Settings.model_fields), FILE_VARIABLE.removeprefix(PREFIX)]
+    known = [*map(str.upper, KEYS), FILE_VARIABLE.removeprefix(PREFIX)]
     alike = difflib.get_close_matches(bare, known, n=1, cutoff=_LIKENESS)
     longer = [each for each in known if set(bare.split("_")) < set(each.split("_"))]
     return PREFIX + (alike or longer)[0] if alike or longer else None
@@ -132,21 +163,26 @@ def _relations(given: Mapping[str, object]) -> Iterator[str]:
         yield f"exactly one of TAILRACE_JWT_SECRET and TAILRACE_JWT_PUBLIC_KEY_FILE must be set, and {found}"
 
 
-def _sentence(names: Mapping[str, str], given: Mapping[str, object], error: ErrorDetails) -> str:
+def _weaknesses(given: Mapping[str, Given]) -> Iterator[str]:
+    """Say why the JWT secret is none; the settings themselves say where it is too short, or no text."""
+    secret = given.get("jwt_secret", Given("", None))
+    is_long = isinstance(secret.value, str) and len(secret.value.encode(errors="ignore")) >= MIN_SECRET_BYTES
+    if is_long and (problem := weakness(str(secret.value))) is not None:
+        yield f"{secret.name} {problem}"
+
+
+def _sentence(given: Mapping[str, Given], error: ErrorDetails) -> str:
     key, *inside = map(str, error["loc"])
-    field, name = Settings.model_fields[key], names.get(key, variable(key))
+    setting, written = Settings.model_fields[key], given.get(key, Given(variable(key), None))
     if error["type"] == "missing":
-        return f"{name} must be set: {field.description}"
+        return f"{written.name} must be set: {setting.description}"
     message = _PYDANTIC.get(error["type"], error["msg"]).removeprefix("Value error, ")
     message = message.replace("Input should", "must").replace("String should", "must")
-    value = error["input"] if inside else given.get(key)  # of a list the wrong item, else what was written
-    return f"{name} {message}" + ("" if _is_secret(field) else f" (it is {_shown(value)})")
+    value = repr(error["input"] if inside else written.value)  # of a list the wrong item, else what was written
+    return f"{written.name} {message}" + (
+        "" if is_secret(setting) or _TELLING.search(value) else f" (it is {_shown(value)})"
+    )
 
 
-def _is_secret(field: FieldInfo) -> bool:
-    return SecretStr in (field.annotation, *get_args(field.annotation))
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
+def _shown(text: str) -> str:
     return text if len(text) <= MAX_SHOWN_CHARACTERS else text[:MAX_SHOWN_CHARACTERS] + "…"

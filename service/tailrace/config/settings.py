@@ -9,7 +9,18 @@ from typing import Literal
 from pydantic import Field, FilePath, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from tailrace.config.forms import Address, Algorithms, Bind, Bytes, Origins, Servers, SessionFrom, Topics
+from tailrace.config.forms import (
+    Address,
+    Algorithms,
+    Bind,
+    Bytes,
+    Hosts,
+    Origins,
+    Servers,
+    SessionFrom,
+    Switch,
+    Topics,
+)
 
 PREFIX = "TAILRACE_"
 FILE_VARIABLE = "TAILRACE_CONFIG_FILE"
@@ -64,10 +75,20 @@ class Settings(BaseSettings):
         Address("127.0.0.1", 9080),  # health is for the operator, so it has a port that no proxy publishes
         description="admin listener, `host:port`",
     )
+    admin_allowed_hosts: Hosts = Field(
+        (),  # probes and scrapes come to an address; a name that anybody may point here is a page's of another site
+        description="names by which the admin listener may be asked, comma-separated, `*` for any; "
+        "addresses, localhost and its own always may",
+    )
     tls_cert_file: FilePath | None = Field(
         None, description="PEM chain: TLS, and with it HTTP/2 by ALPN; without it, HTTP/2 by prior knowledge"
     )
     tls_key_file: FilePath | None = Field(None, description="PEM: its private key")
+    hsts_seconds: int = Field(
+        30 * 24 * 60 * 60,  # whoever comes once a month never asks in clear text; a mistake heals within one
+        ge=0,
+        description="with TLS here: for how long browsers ask this host, at any port, by TLS only; 0: not any more",
+    )
     jwt_secret: SecretStr | None = Field(None, description="key for HS256, 32 bytes or more; this or the public key")
     jwt_public_key_file: FilePath | None = Field(None, description="PEM public key or certificate; this or the secret")
     jwt_algorithms: Algorithms = Field(
@@ -155,6 +176,10 @@ class Settings(BaseSettings):
         (),  # the page comes from the same host until somebody says otherwise
         description="pages that may ask: for cookies, WebSocket and CORS, comma-separated; empty: same host",
     )
+    cookie_secure: Switch = Field(
+        True,  # without it, one request over plain HTTP gives a token to the network
+        description="`false` only for plain HTTP while a page is developed: a cookie without `Secure` and `__Host-`",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info",  # one line per change of state; clients that come and go are told at debug
         description="`debug`, `info`, `warning` or `error`",
@@ -178,15 +203,21 @@ class Settings(BaseSettings):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_value(cls, value: object) -> object:
-        if isinstance(value, bool):  # TOML's true would pass for the number 1
-            raise ValueError("must not be true or false")  # noqa: TRY004 - pydantic collects only ValueError
+    def _no_truth_value(cls, value: object, info: ValidationInfo) -> object:
+        is_switch = cls.model_fields[info.field_name or ""].annotation is bool
+        if isinstance(value, bool) and not is_switch:  # TOML's true would pass for the number 1
+            raise ValueError("must not be true or false")
         return value
 
     @field_validator("jwt_secret")
     @classmethod
     def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
-        if secret is not None and len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+        if secret is None:
+            return None
+        text = secret.get_secret_value()
+        if not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):  # so Python reads other bytes
+            raise ValueError("must be text in UTF-8")
+        if len(text.encode()) < MIN_SECRET_BYTES:
             raise ValueError(f"must have at least {MIN_SECRET_BYTES} bytes (RFC 7518 section 3.2)")
         return secret
 

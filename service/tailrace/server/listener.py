@@ -54,6 +54,7 @@ logger = logging.getLogger(__name__)
 class Site:
     """One listener and the ASGI application behind it; with both files it speaks TLS. Port 0 is any free port.
 
+    ``hsts_seconds`` is for how long browsers shall come by TLS alone; without TLS it is not said.
     ``max_sockets`` is how many connections it has at once, handshakes included.
     """
 
@@ -63,6 +64,7 @@ class Site:
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
     max_sockets: int = MAX_SOCKETS
+    hsts_seconds: int | None = None
 
 
 class Listener:
@@ -74,7 +76,7 @@ class Listener:
 
     def __init__(self, site: Site, patience: Patience, on_limit: Callable[[str], None], admission_share: float) -> None:
         self.app = site.app
-        self.config = hypercorn_config()
+        self.config = hypercorn_config(None if site.tls_cert_file is None else site.hsts_seconds)
         self.patience = patience
         self.read_buffer = memoryview(bytearray(READ_AT_ONCE_BYTES))
         self.strangers: Places[Connection] = Places()

@@ -229,9 +229,30 @@ class Patience:
     hearing_seconds: float = HEARING_SECONDS
 
 
-def hypercorn_config() -> Config:
-    """Make the `Config` that Hypercorn's protocol classes read; what only its own runner reads is left alone."""
-    config = Config()
+class _Config(Config):
+    """Hypercorn's settings, and beside its own headers those that every answer of a listener has.
+
+    Here and not in an application, so that refusals of the server itself have them too, and no stream holds anything
+    for them.
+    """
+
+    def __init__(self, hsts_seconds: int | None) -> None:
+        super().__init__()
+        self._more = [(b"x-content-type-options", b"nosniff")]
+        if hsts_seconds is not None:
+            self._more.append((b"strict-transport-security", b"max-age=%d" % hsts_seconds))
+
+    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
+        return [*super().response_headers(protocol), *self._more]
+
+
+def hypercorn_config(hsts_seconds: int | None = None) -> Config:
+    """Make the `Config` that Hypercorn's protocol classes read; what only its own runner reads is left alone.
+
+    With ``hsts_seconds`` every answer asks browsers to come by TLS alone for so long (RFC 6797); other hosts of the
+    domain are not ours to speak for, so neither ``includeSubDomains`` nor ``preload`` is said.
+    """
+    config = _Config(hsts_seconds)
     # Query strings may carry positions, and careless clients put tokens there: Hypercorn logs nothing, we do.
     config.accesslog = None
     config.errorlog = None

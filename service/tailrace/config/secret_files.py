@@ -1,0 +1,83 @@
+"""A secret may come in a file in place of the setting: ``<NAME>_FILE``, for every setting that is a secret.
+
+For orchestrators, which give secrets as files, and for whoever wants none in the environment, where every child process
+and many a dump of it has them. Reads the files, and nothing else of the world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import get_args
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from tailrace.config.settings import Settings
+
+MAX_SECRET_BYTES = 64 * 1024
+"""Of a file that holds one: more than any key has, and an end to a file that has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The value of one setting, and the name under which it was written."""
+
+    name: str
+    value: object = field(repr=False)
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether the values of a setting must never be shown."""
+    return SecretStr in (field.annotation, *get_args(field.annotation))
+
+
+SECRETS = tuple(key for key, field in Settings.model_fields.items() if is_secret(field))
+FILES = {f"{key}_file": key for key in SECRETS}
+"""The secret that each of these keys stands for."""
+KEYS = (*Settings.model_fields, *FILES)
+"""Everything that may be given."""
+
+
+def with_files_read(source: Mapping[str, Given]) -> tuple[dict[str, Given], dict[str, str]]:
+    """Put the content of each secret's file in its place; also give what is wrong, by the secret's key.
+
+    Both forms at once are wrong within one source; between two the later source wins, as for all settings.
+    """
+    given = {key: each for key, each in source.items() if key not in FILES}
+    problems = {}
+    for file_key, key in FILES.items():
+        if file_key not in source:
+            continue
+        named = source[file_key]
+        if key in source:
+            problems[key] = f"{source[key].name} and {named.name} must not both be set"
+            continue
+        name, secret = f"{named.name} ({named.value})", ""
+        try:
+            secret = _content(named.value)
+        except ValueError as error:
+            problems[key] = f"{name} {error}"
+        given[key] = Given(name, secret)
+    return given, problems
+
+
+def _content(path: object) -> str:
+    """Read a secret; one line break at the end is an editor's. Raises `ValueError` with the end of a sentence."""
+    if not isinstance(path, str):
+        raise ValueError("must name a file")  # noqa: TRY004 - one kind for all that can be wrong
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_SECRET_BYTES + 1)
+        text = content.decode()
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:  # whose message would quote the secret
+        raise ValueError("must hold text in UTF-8") from None
+    if len(content) > MAX_SECRET_BYTES:
+        raise ValueError(f"must hold at most {MAX_SECRET_BYTES} bytes")
+    secret = text.removesuffix("\n").removesuffix("\r")
+    if not secret:
+        raise ValueError("must not be empty")
+    return secret
