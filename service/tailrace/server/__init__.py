@@ -3,6 +3,7 @@
 From the bottom up::
 
     settings     every bound with its reason; which Hypercorn this is written for
+    tls          versions, ciphers, the certificate
     context      what Hypercorn's protocols share: next to nothing
     descriptors  how many files may be open
     waiters      those who wait for one thing to change

@@ -36,8 +36,8 @@ from tailrace.server.settings import (
     TLS_SHUTDOWN_SECONDS,
     Patience,
     hypercorn_config,
-    tls_context,
 )
+from tailrace.server.tls import tls_context
 from tailrace.server.turnstile import Turnstile
 from tailrace.server.untaken import Untaken
 

@@ -1,4 +1,4 @@
-"""What is set in Hypercorn, in TLS and on sockets, each with its reason; and which Hypercorn this package knows.
+"""What is set in Hypercorn and on sockets, each bound with its reason; and which Hypercorn this package knows.
 
 Plain values and two small builders; knows no connection. `listener` hands the results to everything above, so that
 every bound of the server has its name here.
@@ -6,10 +6,8 @@ every bound of the server has its name here.
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
 from hypercorn.config import Config
 
@@ -273,36 +271,3 @@ def check_hypercorn(installed: str | None = None) -> None:
     installed = installed or version("hypercorn")
     if not installed.startswith(HYPERCORN):
         raise ConfigurationError([f"Hypercorn {installed} is installed, but tailrace works with {HYPERCORN}* only"])
-
-
-def tls_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
-    """Make the server's TLS context: 1.2 or later, HTTP/2 preferred (RFC 9113 section 9.2, RFC 7301).
-
-    Raises `ConfigurationError` naming the file that cannot be read or used.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    problems = [problem for file in (cert_file, key_file) if (problem := _unreadable(file))]
-    if problems:
-        raise ConfigurationError(problems)
-    try:
-        context.load_cert_chain(cert_file, key_file, password=_no_password)
-    except (ssl.SSLError, ValueError) as error:
-        raise ConfigurationError([f"{cert_file} and {key_file} are no certificate and its key: {error}"]) from error
-    return context
-
-
-def _unreadable(file: Path) -> str | None:
-    try:
-        file.read_bytes()
-    except OSError as error:
-        return f"cannot read {file}: {error.strerror or error}"
-    return None
-
-
-def _no_password() -> str:
-    """Refuse, where OpenSSL would ask at the terminal and hang a container."""
-    raise ValueError("the key is encrypted; give it without a passphrase")

@@ -13,7 +13,8 @@ from typing import Any
 class Timed(Coroutine[Any, Any, None]):
     """Runs ``work`` in its place; lives as long as the task.
 
-    ``charge`` is called with the seconds that each step took; set it to None where that is of no interest any more.
+    ``charge`` is called with the seconds of processor time that each step took; set it to None where that is of no
+    interest any more.
     """
 
     __slots__ = ("_work", "charge")
@@ -25,12 +26,12 @@ class Timed(Coroutine[Any, Any, None]):
     def send(self, value: Any) -> Any:
         if self.charge is None:
             return self._work.send(value)
-        began = time.perf_counter()
+        began = time.thread_time()
         try:
             return self._work.send(value)
         finally:
             if self.charge is not None:
-                self.charge(time.perf_counter() - began)
+                self.charge(time.thread_time() - began)
 
     def throw(self, *error: Any) -> Any:
         return self._work.throw(*error)

@@ -25,10 +25,10 @@ _WEIGHT = 1 / 8
 class Turnstile:
     """Lets pieces of work through; lives as long as its listener, and costs nothing while nobody comes.
 
-    ``share`` is a fraction of the loop's time, below 1. ``clock`` gives seconds of any origin.
+    ``share`` is a fraction of the loop's time, below 1. ``clock`` gives seconds of processor time.
     """
 
-    def __init__(self, share: float, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, share: float, clock: Callable[[], float] = time.thread_time) -> None:
         self._ratio = share / (1 - share)
         self._clock = clock
         self._waiting: OrderedDict[Hashable, OrderedDict[Hashable, deque[asyncio.Future[None]]]] = OrderedDict()
