@@ -42,11 +42,14 @@ async def test_a_good_token_admits_to_its_session() -> None:
 
 
 @pytest.mark.parametrize(
-    "session", ["", "a//b", "../a", "a/.", "a\nb", "x" * 257, "a\ufffd"], ids=["empty", *"abcd", "long", "not UTF-8"]
+    "session",
+    ["", "a//b", "../a", "a/.", "a\nb", "x" * 257, "a\ufffd", "a*"],
+    ids=["empty", *"abcd", "long", "not UTF-8", "star"],
 )
 async def test_an_address_that_names_no_session_is_malformed(session: str) -> None:
-    """Said before anybody is asked who they are."""
-    assert BadRequest is type(await refusal(Front(), scope(session)))
+    """Said to those who have said who they are."""
+    assert BadRequest is type(await refusal(Front(), scope(session, headers=bearer())))
+    assert Unauthenticated is type(await refusal(Front(), scope(session)))
 
 
 @pytest.mark.parametrize("query", ["from=yesterday", "since=yesterday", "last_event_id=v2.x", "lastEventId=v1.zz"])

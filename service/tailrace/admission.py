@@ -1,7 +1,8 @@
 """Who asks, for what, and from where: a request becomes a subscription, or a named refusal.
 
-One order for both transports: what is malformed, who asks, may they, can the service, where do they begin. Reads ASGI
-scopes; what a refusal becomes on the wire is for `sse`, `websocket` and `app` to say. Lives as long as the service.
+One order for both transports: who asks, may they, can the service, what do they ask for, where do they begin. Of an id
+and a query nothing is parsed for anybody who may not read. Reads ASGI scopes; what a refusal becomes on the wire is for
+`sse`, `websocket` and `app` to say. Lives as long as the service.
 """
 
 from __future__ import annotations
@@ -64,11 +65,11 @@ class Admission:
         Raises:
             Refused: with the subclass that says why.
         """
-        auth.refuse_token_in_query(scope["query_string"])
-        session = _session_of(scope)
-        wish = wish_of(Headers(scope=scope).get("last-event-id"), QueryParams(scope["query_string"]))
         principal = self._verifier.verify(token) if token is not None else self.principal(scope)
+        session = _session_of(scope)
         self._subscriptions.check(principal, session)
+        auth.refuse_token_in_query(scope["query_string"])
+        wish = wish_of(Headers(scope=scope).get("last-event-id"), QueryParams(scope["query_string"]))
         return self._subscriptions.admit(principal, session, await self._start(wish))
 
     def note(self, refused: Refused) -> None:
@@ -81,7 +82,7 @@ class Admission:
 
         Raises:
             Unauthenticated: no token came, or one that is not good.
-            BadRequest: a token came in a way that it must not.
+            BadRequest: a token came in a way that it must not; in the address, it is the answer where none came else.
         """
         host = Headers(scope=scope).get("host", "")
         page = {"scheme": scope["scheme"], "host": host, "allowed_origins": self._allowed_origins}
@@ -89,6 +90,7 @@ class Admission:
         name = auth.cookie_name(scheme=scope["scheme"], host=host) if counts else None
         credential = auth.token_from_headers(scope["headers"], cookie_name=name)
         if credential is None:
+            auth.refuse_token_in_query(scope["query_string"])
             raise Unauthenticated("no token came")
         return self._verifier.verify(credential.token)
 

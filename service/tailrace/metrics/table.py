@@ -37,7 +37,7 @@ LIMITS = (
     "empty_frame_flood",
     "continuation_flood",
 )
-UNADDRESSED = ("no_session", "session_not_utf8", "session_illegal")
+UNADDRESSED = ("no_session", "session_not_utf8", "session_illegal", "session_ends_in_star")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,103 @@
+"""Attacks by those who hold a good token, and by those who hold none before theirs is asked for, one test each.
+
+What they come to is bounded in counts: of calls, of questions to Kafka, of wake-ups, of records read; never in time.
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from asgi import Front, bearer, scope, token
+from tailrace.auth.credential import MAX_QUERY_BYTES, MAX_QUERY_PARAMETERS
+from tailrace.errors import BadRequest, Forbidden, InvalidToken, Refused, Unauthenticated
+from tailrace.position import MAX_ID_BYTES
+
+LONG_ID = "v1.9f3a2c1d" + ".0" * 4000
+BAD = {"authorization": "Bearer a.b.c"}
+OTHER = bearer("other")
+
+
+# Before the token.
+
+
+def work_for(given: Mapping[str, Any]) -> tuple[type[Refused], int]:
+    """Give how a request is refused, and how many calls of Python and C functions that takes."""
+    front, calls = Front(), 0
+
+    def count(_frame: object, event: str, _of: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    admitting = front.admission.admit(dict(given))
+    sys.setprofile(count)
+    try:
+        admitting.send(None)
+    except Refused as refused:
+        return type(refused), calls
+    finally:
+        sys.setprofile(None)
+        admitting.close()
+    raise AssertionError("it was not refused at once")
+
+
+def jwt_like(number: int) -> str:
+    """Write a parameter that looks like a JWT until its first part is read."""
+    header = base64.urlsafe_b64encode(b'{"typ":"JWT","n":%d}' % number).decode().rstrip("=")
+    return f"a{number}={header}.a.b"
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        {"headers": {"last-event-id": LONG_ID}},
+        {"query": f"last_event_id={LONG_ID}"},
+        {"query": "&".join(map(jwt_like, range(MAX_QUERY_PARAMETERS)))},
+        {"query": "from=x&since=x"},
+    ],
+    ids=["id", "id in the query", "parameters", "malformed"],
+)
+@pytest.mark.parametrize(
+    "who, answer", [({}, Unauthenticated), (BAD, InvalidToken), (OTHER, Forbidden)], ids=["none", "bad", "other"]
+)
+async def test_nothing_is_parsed_for_those_who_may_not_read(
+    attack: dict[str, Any], who: dict[str, str], answer: type[Refused]
+) -> None:
+    """A refusal takes as much work with a long id or many parameters as without, and is the same."""
+    headers = {**attack.get("headers", {}), **who}
+    plain = work_for(scope(headers=who))
+    refused, calls = work_for(scope(query=attack.get("query", ""), headers=headers))
+    assert (refused, answer) == (plain[0], plain[0])
+    assert calls <= plain[1] + 20
+
+
+@pytest.mark.parametrize("who", [{}, bearer()], ids=["stranger", "holder"])
+@pytest.mark.parametrize("query", ["a=" + "eyJhbGci" * 10_000, "&" * MAX_QUERY_PARAMETERS], ids=["bytes", "count"])
+def test_a_query_is_bounded_before_it_is_parsed(query: str, who: dict[str, str]) -> None:
+    """In bytes and in parameters; whoever sends it."""
+    assert BadRequest is work_for(scope(query=query, headers=who))[0]
+    assert MAX_ID_BYTES < MAX_QUERY_BYTES < 2 * MAX_ID_BYTES
+
+
+@pytest.mark.parametrize("query", [f"q={token()}", f"access_token={token()}", f"from=tail&x=Bearer%20{token()}"])
+def test_a_token_in_the_address_is_told_to_strangers(query: str) -> None:
+    """Who comes with nothing else learns why that one does not count."""
+    assert BadRequest is work_for(scope(query=query))[0]
+
+
+# Names.
+
+
+async def test_a_name_that_somebody_chose_grants_nothing_else() -> None:
+    """An issuer that puts it into a token as it is cannot grant more by it: a name with a star at its end is none."""
+    front = Front()
+    for chosen in ("*", "chat/*", "doc-5*"):
+        with pytest.raises(BadRequest, match="does not end in"):
+            await front.admission.admit(scope(chosen, headers=bearer()))
+    assert (await front.admission.admit(scope("a*b", headers=bearer("a*b")))).session == "a*b"
+    with pytest.raises(Forbidden):
+        await front.admission.admit(scope("axb", headers=bearer("a*b")))
