@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import base64
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 from asgi import Front, bearer, scope, token
+from builders import BODY, EPOCH, Block, FakeRecord, ListWire, append, make_reader, make_tail
 from tailrace.auth.credential import MAX_QUERY_BYTES, MAX_QUERY_PARAMETERS
 from tailrace.errors import BadRequest, Forbidden, InvalidToken, Refused, Unauthenticated
 from tailrace.position import MAX_ID_BYTES
+from tailrace.tail import Tail
 
 LONG_ID = "v1.9f3a2c1d" + ".0" * 4000
 BAD = {"authorization": "Bearer a.b.c"}
@@ -25,24 +27,36 @@ OTHER = bearer("other")
 # Before the token.
 
 
-def work_for(given: Mapping[str, Any]) -> tuple[type[Refused], int]:
-    """Give how a request is refused, and how many calls of Python and C functions that takes."""
-    front, calls = Front(), 0
+def calls_of(work: Callable[[], object]) -> int:
+    """Count the calls of Python and C functions that ``work`` takes: a measure of it that no machine's speed is in."""
+    calls = 0
 
     def count(_frame: object, event: str, _of: object) -> None:
         nonlocal calls
         calls += event in {"call", "c_call"}
 
-    admitting = front.admission.admit(dict(given))
     sys.setprofile(count)
     try:
-        admitting.send(None)
-    except Refused as refused:
-        return type(refused), calls
+        work()
     finally:
         sys.setprofile(None)
-        admitting.close()
-    raise AssertionError("it was not refused at once")
+    return calls
+
+
+def work_for(given: Mapping[str, Any]) -> tuple[type[Refused], int]:
+    """Give how a request is refused, and how many calls that takes."""
+    answer: list[type[Refused]] = []
+    admitting = Front().admission.admit(dict(given))
+
+    def admit() -> None:
+        try:
+            admitting.send(None)
+        except Refused as refused:
+            answer.append(type(refused))
+
+    calls = calls_of(admit)
+    admitting.close()
+    return answer[0], calls
 
 
 def jwt_like(number: int) -> str:
@@ -101,3 +115,48 @@ async def test_a_name_that_somebody_chose_grants_nothing_else() -> None:
     assert (await front.admission.admit(scope("a*b", headers=bearer("a*b")))).session == "a*b"
     with pytest.raises(Forbidden):
         await front.admission.admit(scope("axb", headers=bearer("a*b")))
+
+
+# Invented ids.
+
+INVENTED = "v1." + EPOCH + ".0.0.0.0" + ".1" * 4000
+STREAMS = 32
+"""A subject's share of connections."""
+
+
+def batch_of_another_session(tail: Tail, offset: int, partition: int = 0) -> None:
+    """Take in one batch, and wake whom it concerns."""
+    append(tail, FakeRecord(offset, key=b"other"), partition=partition)
+    for _ in tail.wake():
+        pass
+
+
+async def test_partitions_that_do_not_exist_are_waited_for_by_nobody() -> None:
+    """Each such stream is told, is live, and costs a batch of others nothing; nor do its entries stay anywhere."""
+    front = Front(make_tail(4))
+    batch_of_another_session(front.tail, 0)
+    plain = calls_of(lambda: batch_of_another_session(front.tail, 1))
+    wires = []
+    for _ in range(STREAMS):
+        subscription = await front.admission.admit(scope(headers={**bearer(), "last-event-id": INVENTED}))
+        subscription.open(wire := ListWire())
+        wires.append(wire)
+        assert (subscription.reader.live, len(subscription.reader.position.offsets[0])) == (True, 4)
+    assert {tuple(block.event for block in Block.all(wire.text)) for wire in wires} == {
+        ("tailrace.ready", "tailrace.reset", "tailrace.live")
+    }
+    assert calls_of(lambda: batch_of_another_session(front.tail, 2)) <= plain + 5
+
+
+def test_a_reader_that_waits_is_not_woken_by_what_it_does_not_wait_for() -> None:
+    """However many entries it has: what a batch costs beside those who wait is what it costs alone."""
+    tail = make_tail(1000)
+    batch_of_another_session(tail, 0)
+    plain = calls_of(lambda: batch_of_another_session(tail, 1))
+    readers = [make_reader(tail, [[2] + [5] * 999]) for _ in range(STREAMS)]
+    for reader in readers:
+        reader.attach(ListWire(), BODY, lambda callback: callback())
+        reader.flush()
+    assert [len(tail.waiting), calls_of(lambda: batch_of_another_session(tail, 2))] == [STREAMS, plain]
+    woken = calls_of(lambda: batch_of_another_session(tail, 0, partition=1))
+    assert woken <= plain + 20 + 5 * STREAMS  # a look at each of them, and nobody is flushed

@@ -24,6 +24,7 @@ only from lines below its own (``tests/test_architecture.py`` holds it to that):
     kafka/         the only package that knows aiokafka: fetch, identity; errors renamed at the border
     reader/        one subscriber's place in the tail, and ``flush``
     tail           the bounded newest events of all sessions
+    ahead          who waits for this replica to reach their position, by partition
     view           one session's part of the tail, and who reads it
     timers         one wheel: heartbeats, expiries, send time-outs
     wire           write, writable, abort; the plain-ASGI one

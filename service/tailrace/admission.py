@@ -19,7 +19,18 @@ from tailrace import auth
 from tailrace.auth import Principal, Verifier
 from tailrace.errors import BadRequest, ComeBack, Draining, KafkaTrouble, Refused, Unauthenticated
 from tailrace.event import session_problem
-from tailrace.resume import Offsets, Start, Wish, is_ahead, is_strange, start_of, wish_of, within
+from tailrace.resume import (
+    Offsets,
+    Start,
+    Wish,
+    is_ahead,
+    is_strange,
+    names_unknown,
+    of_known,
+    start_of,
+    wish_of,
+    within,
+)
 from tailrace.subscription import Subscription, Subscriptions
 
 logger = logging.getLogger(__name__)
@@ -28,11 +39,17 @@ MAX_QUESTIONS = 100
 """Clients that may wait at once for the offsets of a time: each is a question to every leader, in turn."""
 
 
+BELIEVED_AT = 2
+"""So many fresh answers must not know a partition before an id that names it is taken to be wrong: a faster replica may
+have given it, and some broker's metadata is always a little stale."""
+
+
 class Questions(Protocol):
     """What only Kafka can tell: `tailrace.consumer.Asking`."""
 
     async def ends(self) -> Offsets: ...
     async def since(self, when_ms: int) -> Offsets: ...
+    def is_told(self, topic: int) -> bool: ...
 
 
 class Admission:
@@ -126,10 +143,20 @@ class Admission:
             raise ComeBack("the id names a topic that Kafka has to be asked about, and Kafka does not answer")
         while True:
             epochs = tail.epochs
-            start = start_of(wish, tail, await self._since(wish))
+            start = await self._of_known(start_of(wish, tail, await self._since(wish)))
             start = await self._within(start) if is_ahead(start, tail) else start
             if tail.epochs == epochs:
                 return start
+
+    async def _of_known(self, start: Start) -> Start:
+        """Cut off what a start says of partitions that Kafka does not have; one that it has may be new here."""
+        tail = self._subscriptions.tail
+        for _ in range(BELIEVED_AT):
+            if not (unknown := names_unknown(start, tail)):
+                return start
+            if not await self._refreshed() or not all(map(self._asking.is_told, unknown)):
+                raise ComeBack("the id names partitions that Kafka has to be asked about, and Kafka does not answer")
+        return of_known(start, tail)
 
     async def _within(self, start: Start) -> Start:
         """Cut a start back where it lies beyond the log, if the log is the one that it is of."""

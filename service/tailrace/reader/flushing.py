@@ -201,8 +201,8 @@ class Reader:
                     self._replays.ask(self, place, offset)
         except Farewell as farewell:
             self._refused = farewell
-        if not below:
-            self._tail.wait(self)
+        if (ahead := late.ahead) is not None and not below:
+            self._tail.wait(self, *ahead)
 
     # Going live, and leaving.
 

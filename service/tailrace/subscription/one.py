@@ -10,7 +10,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tailrace import control
@@ -91,7 +91,7 @@ class Subscription:
 
     def __init__(self, hub: Hub, principal: Principal, session: str, start: Start) -> None:
         self._hub = hub
-        self._start = start
+        self._start = replace(start, taken=None)  # the reader has it, and one may be long
         self._live_told = start.taken is None
         self._timers: dict[str, Timer] = {}
         self._farewell: Farewell | None = None
