@@ -36,8 +36,8 @@ def token(*sessions: str, subject: str = "ada", ttl_seconds: float = 600) -> str
     return auth.issue(SECRET, sessions=sessions or ["*"], subject=subject, ttl_seconds=ttl_seconds, **facts)
 
 
-def bearer(*sessions: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {token(*sessions)}"}
+def bearer(*sessions: str, subject: str = "ada") -> dict[str, str]:
+    return {"authorization": f"Bearer {token(*sessions, subject=subject)}"}
 
 
 def scope(

@@ -168,16 +168,16 @@ async def test_a_time_that_kafka_does_not_tell_is_told_to_come_back() -> None:
 
 async def test_questions_for_a_time_are_bounded() -> None:
     """One more than may wait is told to come back; when they were answered, the next may ask."""
-    front = Front(max_connections_per_subject=2 * MAX_QUESTIONS)
-    given = scope(query="since=7", headers=bearer())
+    front = Front()
     answered = asyncio.Event()
     front.asking.pause = answered.wait
-    asking = [asyncio.create_task(front.admission.admit(given)) for _ in range(MAX_QUESTIONS)]
+    given = [scope(query="since=7", headers=bearer(subject=str(number))) for number in range(MAX_QUESTIONS + 1)]
+    asking = [asyncio.create_task(front.admission.admit(each)) for each in given[:-1]]
     await settled(lambda: len(front.asking.asked) == MAX_QUESTIONS)
-    assert ComeBack is type(await refusal(front, given))
+    assert ComeBack is type(await refusal(front, given[-1]))
     answered.set()
     await asyncio.gather(*asking)
-    assert (await front.admission.admit(given)).reader.position.offsets == ((0,),)
+    assert (await front.admission.admit(given[-1])).reader.position.offsets == ((0,),)
 
 
 @pytest.mark.parametrize("noticed", ["on_question", "on_refresh"])

@@ -5,6 +5,7 @@ What they come to is bounded in counts: of calls, of questions to Kafka, of wake
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import sys
 from collections.abc import Callable, Mapping
@@ -14,8 +15,10 @@ import pytest
 
 from asgi import Front, bearer, scope, token
 from builders import BODY, EPOCH, Block, FakeRecord, ListWire, append, make_reader, make_tail
+from changes import settled
+from tailrace.admission import MAX_QUESTIONS, MAX_SHARE
 from tailrace.auth.credential import MAX_QUERY_BYTES, MAX_QUERY_PARAMETERS
-from tailrace.errors import BadRequest, Forbidden, InvalidToken, Refused, Unauthenticated
+from tailrace.errors import BadRequest, ComeBack, Forbidden, InvalidToken, Refused, TooManyConnections, Unauthenticated
 from tailrace.position import MAX_ID_BYTES
 from tailrace.tail import Tail
 
@@ -160,3 +163,73 @@ def test_a_reader_that_waits_is_not_woken_by_what_it_does_not_wait_for() -> None
     assert [len(tail.waiting), calls_of(lambda: batch_of_another_session(tail, 2))] == [STREAMS, plain]
     woken = calls_of(lambda: batch_of_another_session(tail, 0, partition=1))
     assert woken <= plain + 20 + 5 * STREAMS  # a look at each of them, and nobody is flushed
+
+
+# Floods of questions.
+
+
+class Flood:
+    """Questions that Kafka does not answer for now."""
+
+    def __init__(self, **terms: Any) -> None:
+        self.front = Front(**terms)
+        self.refused: list[type[Refused]] = []
+        self.front.asking.pause = asyncio.Event().wait  # for ever
+        self._asking: list[asyncio.Task[None]] = []
+
+    def ask(self, subject: str, count: int, query: str = "since=7") -> None:
+        """Let ``subject`` ask so often."""
+        given = scope(query=query, headers=bearer(subject=subject))
+        self._asking += [asyncio.create_task(self._ask(given)) for _ in range(count)]
+
+    async def _ask(self, given: Any) -> None:
+        try:
+            await self.front.admission.admit(given)
+        except Refused as refused:
+            self.refused.append(type(refused))
+
+    async def asked(self) -> int:
+        """Give how many questions came to Kafka, once all have come so far or were refused."""
+        asked = self.front.asking.asked
+        await settled(lambda: len(asked) + len(self.refused) == len(self._asking))
+        return len(asked)
+
+    async def end(self) -> None:
+        """Leave no task behind."""
+        for task in self._asking:
+            task.cancel()
+        await asyncio.gather(*self._asking, return_exceptions=True)
+
+
+async def test_a_flood_of_times_takes_no_place_of_others() -> None:
+    """A subject has at most a quarter of what others leave: however it floods, an honest one is asked for."""
+    flood = Flood(max_connections_per_subject=1000)
+    counts = []
+    for subject in ("mallory", "mallory's friend", "honest"):
+        flood.ask(subject, 1 if subject == "honest" else 400)
+        counts.append(await flood.asked())
+    await flood.end()
+    share = int(MAX_QUESTIONS * MAX_SHARE)
+    assert counts == [share, share + int((MAX_QUESTIONS - share) * MAX_SHARE) + 1, counts[1] + 1]
+    assert set(flood.refused) == {ComeBack}
+
+
+async def test_who_has_all_connections_asks_kafka_nothing() -> None:
+    """Whoever is being admitted counts as one: the limit is looked at before the question, not after the answer."""
+    flood = Flood(max_connections_per_subject=3)
+    flood.ask("mallory", 400)
+    asked = await flood.asked()
+    await flood.end()
+    assert (asked, set(flood.refused)) == (3, {TooManyConnections})
+    flood.front.asking.pause = lambda: asyncio.sleep(0)
+    await flood.front.admission.admit(scope(query="since=7", headers=bearer(subject="mallory")))
+
+
+async def test_many_who_arrive_are_as_many_as_may_be_connected() -> None:
+    """Whoever they are."""
+    flood = Flood(max_connections=5)
+    for subject in range(9):
+        flood.ask(str(subject), 1)
+    asked = await flood.asked()
+    await flood.end()
+    assert (asked, flood.refused) == (5, [TooManyConnections] * 4)

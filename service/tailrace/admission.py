@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol
 
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 MAX_QUESTIONS = 100
 """Clients that may wait at once for the offsets of a time: each is a question to every leader, in turn."""
+MAX_SHARE = 1 / 4
+"""Of the places that other subjects leave: so much of them one subject may take, and nobody the last."""
 
 
 BELIEVED_AT = 2
@@ -73,7 +76,8 @@ class Admission:
         self._allowed_origins = allowed_origins
         self._refreshed = refreshed
         self._asking = asking
-        self._questions = 0
+        self._questions: Counter[str] = Counter()
+        """By subject, those that wait for an answer."""
         self._patience: set[asyncio.Timeout] = set()
 
     async def admit(self, scope: Scope, token: str | None = None) -> Subscription:
@@ -87,7 +91,9 @@ class Admission:
         self._subscriptions.check(principal, session)
         auth.refuse_token_in_query(scope["query_string"])
         wish = wish_of(Headers(scope=scope).get("last-event-id"), QueryParams(scope["query_string"]))
-        return self._subscriptions.admit(principal, session, await self._start(wish))
+        with self._subscriptions.arriving(principal):
+            start = await self._start(wish, principal.subject)
+        return self._subscriptions.admit(principal, session, start)
 
     def note(self, refused: Refused) -> None:
         """Count and log a refusal; call it once the client is answered with it. Its detail never quotes a token."""
@@ -123,17 +129,17 @@ class Admission:
         for patience in self._patience:
             patience.reschedule(0)
 
-    async def _start(self, wish: Wish) -> Start:
+    async def _start(self, wish: Wish, subject: str) -> Start:
         try:
             async with asyncio.timeout(None) as patience:
                 self._patience.add(patience)
-                return await self._start_by_kafka(wish)
+                return await self._start_by_kafka(wish, subject)
         except TimeoutError:
             raise Draining("the service is shutting down") from None
         finally:
             self._patience.discard(patience)
 
-    async def _start_by_kafka(self, wish: Wish) -> Start:
+    async def _start_by_kafka(self, wish: Wish, subject: str) -> Start:
         """Decide where the reader begins, having asked Kafka what only Kafka can tell.
 
         What it says of a topic that is made again meanwhile is said of another topic: then all is asked again.
@@ -143,7 +149,8 @@ class Admission:
             raise ComeBack("the id names a topic that Kafka has to be asked about, and Kafka does not answer")
         while True:
             epochs = tail.epochs
-            start = await self._of_known(start_of(wish, tail, await self._since(wish)))
+            since = await self._since(wish, subject)
+            start = await self._of_known(start_of(wish, tail, since))
             start = await self._within(start) if is_ahead(start, tail) else start
             if tail.epochs == epochs:
                 return start
@@ -166,18 +173,21 @@ class Admission:
             return start  # who is left to wait is looked at again: `consumer.beyond`
         return within(start, tail, ends)
 
-    async def _since(self, wish: Wish) -> Offsets | None:
+    async def _since(self, wish: Wish, subject: str) -> Offsets | None:
         if wish.id is not None or wish.unreadable or wish.since_ms is None:
             return None
-        if self._questions >= MAX_QUESTIONS:
+        own = self._questions[subject]
+        left = MAX_QUESTIONS - self._questions.total() + own
+        if own >= min(left, max(1, left * MAX_SHARE)):
             raise ComeBack("too many ask for a time at once")
-        self._questions += 1
+        self._questions[subject] += 1
         try:
             return await self._asking.since(wish.since_ms)
         except KafkaTrouble:
             raise ComeBack("Kafka does not tell where it was at that time") from None
         finally:
-            self._questions -= 1
+            self._questions[subject] -= 1
+            self._questions += Counter()  # which keeps those that are not 0
 
 
 def _session_of(scope: Scope) -> str:
