@@ -8,6 +8,7 @@ from tailrace.event import Decoder
 from tailrace.kafka import Stretch
 from tailrace.reader import Reader
 from tailrace.replay import Pass
+from tailrace.replay.passing import Shared
 from tailrace.tail import Tail
 
 MAX_BYTES = 1 << 20
@@ -33,7 +34,8 @@ class Here:
     def __init__(self, floor: int = 10, max_bytes: int = MAX_BYTES, decoder: Decoder = DECODER) -> None:
         self.tail = tail_from(floor)
         self.left: list[Reader] = []
-        self.one = Pass(self.tail, decoder, (0, 0), lambda: max_bytes, lambda reader, _: self.left.append(reader))
+        shared = Shared((0, 0), 1, "")
+        self.one = Pass(self.tail, decoder, shared, lambda: max_bytes, lambda reader, _: self.left.append(reader))
 
     def joined(self, offset: int, session: str = "s") -> Client:
         """Let somebody join who lacks everything from ``offset`` on."""

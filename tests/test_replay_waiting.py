@@ -60,7 +60,7 @@ async def test_who_comes_when_a_pass_is_over_waits_for_the_next() -> None:
     house = House()
     house.history(2)
     house.subscriber(0).wire.open = False
-    one = house.replay.begin((0, 0))
+    one = house.replay.begin(house.replay._turns.pop())
     one.skip(2, "retention")
     house.history(2)
     house.subscriber(2)

@@ -186,6 +186,7 @@ def _bounds(settings: Settings) -> Bounds:
         readers=settings.replay_max_readers,
         bytes=settings.replay_max_bytes,
         records=settings.replay_max_records,
+        records_per_subject=settings.replay_max_records_per_subject,
     )
 
 

@@ -72,6 +72,11 @@ class Reader:
         """Whose events it reads."""
         return self._view.session
 
+    @property
+    def subject(self) -> str:
+        """On whose account it is put what is read again for it."""
+        return self._owner.subject
+
     # Moving bytes.
 
     def attach(self, wire: Wire, format_: Format, soon: Callable[[Callable[[], None]], object]) -> None:
