@@ -16,6 +16,8 @@ import pytest
 from asgi import Front, bearer, scope, token
 from builders import BODY, EPOCH, Block, FakeRecord, ListWire, append, make_reader, make_tail
 from changes import settled
+from leaping import until
+from replaying import House, Subscriber, at_work
 from tailrace.admission import MAX_QUESTIONS, MAX_SHARE
 from tailrace.auth.credential import MAX_QUERY_BYTES, MAX_QUERY_PARAMETERS
 from tailrace.errors import BadRequest, ComeBack, Forbidden, InvalidToken, Refused, TooManyConnections, Unauthenticated
@@ -233,3 +235,44 @@ async def test_many_who_arrive_are_as_many_as_may_be_connected() -> None:
     asked = await flood.asked()
     await flood.end()
     assert (asked, flood.refused) == (5, [TooManyConnections] * 4)
+
+
+# Loops over the whole log.
+
+
+class Loops:
+    """Four streams of one subject that have the whole log read again, for ever."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._streams: list[Subscriber] = []
+        self.over = 0
+
+    def go_on(self) -> int:
+        """Let those begin again that have everything; give how often that was so."""
+        live = [each for each in self._streams if each.reader.live]
+        for each in live:
+            each.reader.close()
+            self._streams.remove(each)
+        self.over += len(live)
+        while len(self._streams) < 4:
+            self._streams.append(self._house.subscriber(0, session="mallory", subject="mallory"))
+        return self.over
+
+
+async def test_loops_over_the_log_hold_up_nobody_who_resumes() -> None:
+    """However far the loops are, somebody who lacks a tenth of the log is served before twice as much was read."""
+    house = House()
+    house.history(30_000, key=b"other")
+    house.kafka.at_once = 100
+    loops = Loops(house)
+    async with at_work(house):
+        await until(lambda: loops.go_on() >= 8)
+        cost = []
+        for _ in range(10):
+            before = len(house.fetches)
+            honest = house.subscriber(27_000, subject="honest")
+            await until(lambda: loops.go_on() and honest.reader.live)  # noqa: B023  at once
+            cost.append(len(house.fetches) - before)
+            honest.reader.close()
+    assert max(cost) * house.kafka.at_once <= 2 * 3000 + 1000

@@ -91,6 +91,11 @@ class Replay:
         return len(self._at_work)
 
     @property
+    def resting(self) -> int:
+        """How many passes wait for a subject's bound."""
+        return len(self._resting)
+
+    @property
     def is_full(self) -> bool:
         """Whether no other reader may wait."""
         return len(self._passes) >= self._bounds.readers
