@@ -1,4 +1,4 @@
-"""What lies below the tail's floor: read from Kafka again, one pass per partition for all who wait.
+"""What lies below the tail's floor: read from Kafka again, in passes that readers share, fair between subjects.
 
 Knows `kafka`, `reader` and `tail`; holds no position of its own but that of the passes. Live reading goes on beside it,
 on connections of its own::
