@@ -121,8 +121,8 @@ class Replay:
 
     def _on_its_way(self, shared: Shared, offset: int, lacks: int) -> Pass | None:
         """Give a pass that comes by ``offset`` before it has read as much again as is lacked from there on."""
-        for reach in range(shared.reach, 64):
-            one = self._begun.get(shared._replace(reach=reach))
+        for reach in range(shared.reach, max(shared.reach, self._bounds.records.bit_length()) + 1):
+            one = self._begun.get(Shared(shared.place, reach, shared.subject))
             if one is not None and not one.is_over() and one.at <= offset <= one.at + lacks:
                 return one
         return None
@@ -139,12 +139,14 @@ class Replay:
             del self._passes[reader]
 
     async def run(self) -> None:
-        """Serve until cancelled: as many passes at once as there may be, in the order in which they were asked for."""
+        """Serve until cancelled: as many passes at once as there may be, those first for whom least was read."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 for number in range(self._bounds.passes):
                     tasks.create_task(self._work(), name=f"replay {number}")
         finally:
+            for rest in self._resting.values():
+                rest.cancel()
             await self._scanner.close()
 
     def _waiting_pass(self, shared: Shared, used: float) -> Pass:
