@@ -248,3 +248,12 @@ def test_what_was_read_is_told_to_be_charged() -> None:
     everybody = {"ada": 2, "grace": 1}
     assert told == [(everybody, CHARGE_RECORDS - 1 + STRETCH_RECORDS), (everybody, 3 * STRETCH_RECORDS)]
     assert dict(one.subjects) == {}
+
+
+def test_who_asks_again_is_served_once() -> None:
+    """It has turned away, and come back; nobody is left in its name when it goes."""
+    here = Here()
+    client = here.joined(0)
+    here.one.join(client.reader, 3)
+    here.one.leave(client.reader)
+    assert (len(here.one), dict(here.one.subjects), here.left) == (0, {}, [client.reader])

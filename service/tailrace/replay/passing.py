@@ -108,8 +108,10 @@ class Pass:
     def join(self, reader: Reader, offset: int) -> None:
         """Serve ``reader`` from ``offset`` on; before the pass has begun that may be anywhere."""
         self.at = min(self.at, offset) if self._sessions else offset
-        self._sessions.setdefault(reader.session.encode(), {})[reader] = offset
-        self.subjects[reader.subject] += 1
+        readers = self._sessions.setdefault(reader.session.encode(), {})
+        if reader not in readers:
+            self.subjects[reader.subject] += 1
+        readers[reader] = offset
         reader.served_by(self.place, self)
 
     def leave(self, reader: Reader) -> None:
