@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 MAX_QUESTIONS = 100
 """Clients that may wait at once for the offsets of a time: each is a question to every leader, in turn."""
 MAX_SHARE = 1 / 4
-"""Of the places that other subjects leave: so much of them one subject may take, and one at least while there are any."""
+"""Of the places that other subjects leave: so much of them one subject may take, and at least one that is free."""
 BELIEVED_AT = 2
 """So many fresh answers must not know a partition before an id that names it is taken to be wrong: a faster replica may
 have given it, and some broker's metadata is always a little stale."""
