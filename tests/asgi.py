@@ -36,8 +36,8 @@ def token(*sessions: str, subject: str = "ada", ttl_seconds: float = 600) -> str
     return auth.issue(SECRET, sessions=sessions or ["*"], subject=subject, ttl_seconds=ttl_seconds, **facts)
 
 
-def bearer(*sessions: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {token(*sessions)}"}
+def bearer(*sessions: str, subject: str = "ada") -> dict[str, str]:
+    return {"authorization": f"Bearer {token(*sessions, subject=subject)}"}
 
 
 def scope(
@@ -98,6 +98,7 @@ class FakeAsking:
         self.log_ends: Sequence[Sequence[int]] = [[1 << 40]]
         self.offsets: Sequence[Sequence[int]] = [[0]]
         self.trouble: KafkaTrouble | None = None
+        self.untold: set[int] = set()
         self.on_question: Callable[[], None] = lambda: None
         self.pause: Callable[[], Awaitable[object]] = lambda: asyncio.sleep(0)
 
@@ -110,6 +111,9 @@ class FakeAsking:
         if self.trouble is not None:
             raise self.trouble
         return self.offsets
+
+    def is_told(self, topic: int) -> bool:
+        return topic not in self.untold
 
     async def _think(self, question: str) -> None:
         self.asked.append(question)

@@ -76,7 +76,8 @@ class ListWire:
 class FakeOwner:
     """A reader's owner that writes down what it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, subject: str = "ada") -> None:
+        self.subject = subject
         self.rests = 0
         self.full = 0
         self.failures: list[Exception] = []

@@ -20,7 +20,12 @@ from tailrace.timers import Wheel
 class House:
     """Topic ``t`` in Kafka and in a tail, and a replay that can be set to work on it."""
 
-    def __init__(self, partitions: int = 1, bounds: Bounds = Bounds()) -> None:  # noqa: B008  frozen
+    def __init__(
+        self,
+        partitions: int = 1,
+        bounds: Bounds = Bounds(),  # noqa: B008  frozen
+        replay: type[Replay] = Replay,
+    ) -> None:
         self.kafka = FakeKafka(t=partitions)
         self.tail = make_tail(partitions, epoch=epoch_of("cluster", "t", "1"))
         self.metrics = Metrics()
@@ -28,7 +33,7 @@ class House:
         self.scanner = Scanner(
             self.kafka, self.tail, refreshed=self._refreshed, metrics=self.metrics, clock=lambda: 0.0
         )
-        self.replay = Replay(self.scanner, self.tail, DECODER, bounds)
+        self.replay = replay(self.scanner, self.tail, DECODER, bounds, lambda: asyncio.get_running_loop().time())
 
     async def _refreshed(self) -> None:
         """Let the tail know the cluster's present identity, as the consumer does."""
@@ -59,9 +64,9 @@ class House:
         self.tail.evict()
         self.tail.max_bytes = bound
 
-    def subscriber(self, *taken: int, session: str = "s") -> Subscriber:
+    def subscriber(self, *taken: int, session: str = "s", subject: str = "ada") -> Subscriber:
         """Let somebody come who has taken so much of each partition, and ask for the rest."""
-        subscriber = Subscriber(self.tail, self.replay, [taken or (0,)], session)
+        subscriber = Subscriber(self.tail, self.replay, [taken or (0,)], session, subject)
         subscriber.reader.flush()
         return subscriber
 
@@ -80,8 +85,10 @@ class House:
 class Subscriber:
     """A reader, its wire and its owner."""
 
-    def __init__(self, tail: Tail, replay: Replay, taken: Sequence[Sequence[int]], session: str) -> None:
-        self.owner = FakeOwner()
+    def __init__(
+        self, tail: Tail, replay: Replay, taken: Sequence[Sequence[int]], session: str, subject: str = "ada"
+    ) -> None:
+        self.owner = FakeOwner(subject)
         self.reader = Reader(tail, session, taken, self.owner, Wheel(), replay)
         self.wire = attached(self.reader)
 

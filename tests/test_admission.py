@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from asgi import Front, bearer, scope, token
-from builders import Block, FakeRecord, ListWire, append, make_tail
+from builders import EPOCH, Block, FakeRecord, ListWire, append, make_tail
 from changes import settled
-from tailrace.admission import MAX_QUESTIONS
+from tailrace.admission import BELIEVED_AT, MAX_QUESTIONS
 from tailrace.errors import (
     BadRequest,
     ComeBack,
@@ -42,11 +42,14 @@ async def test_a_good_token_admits_to_its_session() -> None:
 
 
 @pytest.mark.parametrize(
-    "session", ["", "a//b", "../a", "a/.", "a\nb", "x" * 257, "a\ufffd"], ids=["empty", *"abcd", "long", "not UTF-8"]
+    "session",
+    ["", "a//b", "../a", "a/.", "a\nb", "x" * 257, "a\ufffd", "a*"],
+    ids=["empty", *"abcd", "long", "not UTF-8", "star"],
 )
 async def test_an_address_that_names_no_session_is_malformed(session: str) -> None:
-    """Said before anybody is asked who they are."""
-    assert BadRequest is type(await refusal(Front(), scope(session)))
+    """Said to those who have said who they are."""
+    assert BadRequest is type(await refusal(Front(), scope(session, headers=bearer())))
+    assert Unauthenticated is type(await refusal(Front(), scope(session)))
 
 
 @pytest.mark.parametrize("query", ["from=yesterday", "since=yesterday", "last_event_id=v2.x", "lastEventId=v1.zz"])
@@ -165,16 +168,16 @@ async def test_a_time_that_kafka_does_not_tell_is_told_to_come_back() -> None:
 
 async def test_questions_for_a_time_are_bounded() -> None:
     """One more than may wait is told to come back; when they were answered, the next may ask."""
-    front = Front(max_connections_per_subject=2 * MAX_QUESTIONS)
-    given = scope(query="since=7", headers=bearer())
+    front = Front()
     answered = asyncio.Event()
     front.asking.pause = answered.wait
-    asking = [asyncio.create_task(front.admission.admit(given)) for _ in range(MAX_QUESTIONS)]
+    given = [scope(query="since=7", headers=bearer(subject=str(number))) for number in range(MAX_QUESTIONS + 1)]
+    asking = [asyncio.create_task(front.admission.admit(each)) for each in given[:-1]]
     await settled(lambda: len(front.asking.asked) == MAX_QUESTIONS)
-    assert ComeBack is type(await refusal(front, given))
+    assert ComeBack is type(await refusal(front, given[-1]))
     answered.set()
     await asyncio.gather(*asking)
-    assert (await front.admission.admit(given)).reader.position.offsets == ((0,),)
+    assert (await front.admission.admit(given[-1])).reader.position.offsets == ((0,),)
 
 
 @pytest.mark.parametrize("noticed", ["on_question", "on_refresh"])
@@ -234,6 +237,54 @@ async def test_an_id_beyond_this_replica_is_compared_with_the_end_of_the_log() -
     ]
     assert [((0,),), ((5,),), ((0,),)] == [each.reader.position.offsets for each in admitted]
     assert (["ends", "ends"], [False, False, True]) == (front.asking.asked, [each.reader.settle() for each in admitted])
+
+
+MORE = "last_event_id=v1.9f3a2c1d.0.4"
+"""Names a partition that this replica does not know."""
+
+
+async def test_an_id_of_a_partition_that_a_faster_replica_knows_waits_for_kafka() -> None:
+    """It is taken up, as far as it goes, when Kafka says that the partition exists."""
+    front = Front()
+    front.asking.log_ends = [[9, 9]]
+    front.on_refresh = lambda: front.tail.learn(0, EPOCH, 2)
+    subscription = await front.admission.admit(scope(query=MORE, headers=bearer()))
+    assert (1, ((0, 4),), False) == (
+        front.refreshes,
+        subscription.reader.position.offsets,
+        subscription.reader.settle(),
+    )
+
+
+async def test_an_id_of_a_partition_that_does_not_exist_is_told() -> None:
+    """Twice Kafka has to say so; then the client is live, and has no such partition any more."""
+    front = Front()
+    subscription = await front.admission.admit(scope(query=MORE, headers=bearer()))
+    subscription.open(wire := ListWire())
+    assert ["truncated"] == [
+        json.loads(block.data)["reason"] for block in Block.all(wire.text) if "reset" in block.event
+    ]
+    assert (BELIEVED_AT, ((0,),), True) == (
+        front.refreshes,
+        subscription.reader.position.offsets,
+        subscription.reader.live,
+    )
+
+
+@pytest.mark.parametrize("silent", ["the cluster", "about the topic"])
+async def test_while_kafka_does_not_tell_the_partitions_an_id_of_more_comes_back(silent: str) -> None:
+    """Nobody is reset because a broker was down."""
+    front = Front()
+    front.kafka_answers = silent != "the cluster"
+    front.asking.untold = {0}
+    assert ComeBack is type(await refusal(front, scope(query=MORE, headers=bearer())))
+
+
+async def test_an_id_of_more_partitions_in_which_nothing_was_read_is_no_question() -> None:
+    """All that they hold is later, exactly."""
+    front = Front()
+    await front.admission.admit(scope(query="last_event_id=v1.9f3a2c1d.0.0.0", headers=bearer()))
+    assert (0, []) == (front.refreshes, front.asking.asked)
 
 
 async def test_who_needs_a_replay_is_refused_where_too_many_wait() -> None:

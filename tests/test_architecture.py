@@ -45,7 +45,7 @@ LIBRARIES = {
 
 ACROSS = {
     *("architecture", "contract", "crowd", "crowd_clients", "drain", "gone", "hardening", "hypercorn", "positions"),
-    *("hardening_operator", "hardening_strangers", "public", "slow", "soak", "torture"),
+    *("hardening_holders", "hardening_operator", "hardening_strangers", "public", "slow", "soak", "torture"),
 }
 """Test files about more than one module, or about what we stand on."""
 

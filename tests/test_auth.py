@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SECRET = "a secret that is for tests and only for tests, and has more than 64 bytes"
 NOW = 1_800_000_000.0
+COVERS_NONE = "an entry of the token's claim sessions covers no session: "
 CLAIMS: dict[str, Any] = {"sub": "ada", "aud": "tailrace", "exp": NOW + 60, "sessions": ["chat/ada"]}
 RSA_KEY = rsa.generate_private_key(65537, 2048)
 P256_KEY, P384_KEY = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP384R1())
@@ -108,6 +109,10 @@ def test_a_good_token_gives_its_principal() -> None:
         (token(sessions=[7]), "an entry of the token's claim sessions is not 1 to 257 characters"),
         (token(sessions=[""]), "an entry of the token's claim sessions is not 1 to 257 characters"),
         (token(sessions=["a" * 258]), "an entry of the token's claim sessions is not 1 to 257 characters"),
+        (token(sessions=["a", "chat/**"]), COVERS_NONE + "it ends in more than one '*'"),
+        (token(sessions=["a//b"]), COVERS_NONE + "a session has no empty, '.' or '..' segments"),
+        (token(sessions=["../*"]), COVERS_NONE + "a session has no empty, '.' or '..' segments"),
+        (token(sessions=["a\n*"]), COVERS_NONE + "a session has no control characters"),
         (token(header={"typ": "logout+jwt"}), "the token's typ is neither JWT nor at+jwt"),
         (token(header={"typ": 7}), "the token's typ is neither JWT nor at+jwt"),
         (token(header={"crit": ["exp"], "exp": 1}), "the token is not a well-formed JWT"),

@@ -71,6 +71,7 @@ def test_header_names_the_session() -> None:
         (b"../b", "session_illegal"),
         (b"x" * (MAX_SESSION_CHARACTERS + 1), "session_illegal"),
         (b"x" * 100_000, "session_illegal"),
+        (b"chat/*", "session_ends_in_star"),
     ],
 )
 def test_record_without_a_session(key: bytes | None, reason: str) -> None:
@@ -107,7 +108,7 @@ def test_longest_session_counts_characters() -> None:
     assert decode(FakeRecord(1, ("ü" * MAX_SESSION_CHARACTERS).encode())).session == "ü" * MAX_SESSION_CHARACTERS
 
 
-@pytest.mark.parametrize("name", ["a", "org/7/chat/3", "a..b", "...", "~", " ", "日本", "a%2Fb"])
+@pytest.mark.parametrize("name", ["a", "org/7/chat/3", "a..b", "...", "~", " ", "日本", "a%2Fb", "a*b", "*/a"])
 def test_legal_sessions(name: str) -> None:
     """Names may have segments, dots and any visible character."""
     assert session_problem(name) is None
@@ -126,6 +127,8 @@ def test_legal_sessions(name: str) -> None:
         ("a/", "segments"),
         ("a/./b", "segments"),
         ("..", "segments"),
+        ("*", "does not end in '*'"),
+        ("chat/a*", "does not end in '*'"),
     ],
 )
 def test_illegal_sessions(name: str, problem: str) -> None:

@@ -41,6 +41,7 @@ NAMES = """
     tailrace_tail_appended_events_total counter
     tailrace_replay_readers gauge
     tailrace_replay_passes gauge
+    tailrace_replay_resting_passes gauge
     tailrace_replay_fetches_total counter
     tailrace_replay_records_total counter
     tailrace_skipped_events_total counter reason

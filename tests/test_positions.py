@@ -90,7 +90,13 @@ class Replica:
 
 
 class StepwiseReplay(Replay):
-    """The real replay, whose passes read a piece of the log whenever the schedule says so."""
+    """The real replay, whose passes read a piece of the log whenever the schedule says so.
+
+    Those who lack more than others, or had more, have passes of their own beside theirs; each may give way at any time.
+    """
+
+    alike_records = 2
+    alone_records = 600
 
     def __init__(self, replica: Replica) -> None:
         super().__init__(NO_SCANNER, replica.tail, DECODER, Bounds(bytes=replica.rng.choice([1, 4000]), records=10**9))
@@ -99,11 +105,11 @@ class StepwiseReplay(Replay):
     def step(self) -> None:
         """Begin a pass, or let one go on; its end comes, as in reality, some time after it has reached the floor."""
         log, rng = self._replica.log, self._replica.rng
-        if not self._queue.empty() and (not self._at_work or rng.random() < 0.5):
-            self.begin(self._queue.get_nowait())
+        if len(self._turns) and (not self._at_work or rng.random() < 0.5):
+            self.begin(self._turns.pop())
         elif self._at_work:
-            one = rng.choice(list(self._at_work.values()))
-            if one.is_over():
+            one = rng.choice(list(self._at_work))
+            if one.is_over() or rng.random() < 0.1:
                 self.end(one)
             elif one.at < log.start[one.partition]:
                 one.skip(log.start[one.partition], "retention")
@@ -113,6 +119,7 @@ class StepwiseReplay(Replay):
     def _piece(self, one: Pass, end: int) -> Stretch:
         found = enumerate(self._replica.log.partitions[one.partition][one.at : end], one.at)
         records = [record_of(offset, session) for offset, session in found]
+        one.count(len(records))
         return Stretch("t", one.partition, records, end, -1, -1, -1, None)
 
 
@@ -230,7 +237,9 @@ def _client_moves(rng: random.Random, client: Client, replicas: list[Replica], r
 def _connect(client: Client, replica: Replica, rules: Rules) -> None:
     taken = None if client.last is None else [list(parse(client.last).groups[0][1])]
     client.replica = replica
-    client.reader = rules.reader(replica.tail, client.session, taken, FakeOwner(), Wheel(), replica.replay)
+    client.reader = rules.reader(
+        replica.tail, client.session, taken, FakeOwner(client.session), Wheel(), replica.replay
+    )
     ready = client.reader.position if rules.ready_is_own else replica.tail.position
     client.receive(Block(ready.text(), "tailrace.ready", ""))
 

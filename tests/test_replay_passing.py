@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from builders import DECODER, EPOCH, FakeRecord, append, make_tail
+from builders import DECODER, EPOCH, FakeOwner, FakeRecord, append, make_tail
 from reading import Client, evict_all, records
 from tailrace.event import Decoder
 from tailrace.kafka import Stretch
 from tailrace.reader import Reader
 from tailrace.replay import Pass
+from tailrace.replay.passing import CHARGE_RECORDS, STRETCH_RECORDS, Shared
 from tailrace.tail import Tail
 
 MAX_BYTES = 1 << 20
@@ -33,7 +34,8 @@ class Here:
     def __init__(self, floor: int = 10, max_bytes: int = MAX_BYTES, decoder: Decoder = DECODER) -> None:
         self.tail = tail_from(floor)
         self.left: list[Reader] = []
-        self.one = Pass(self.tail, decoder, (0, 0), lambda: max_bytes, lambda reader, _: self.left.append(reader))
+        shared = Shared((0, 0), 1, "")
+        self.one = Pass(self.tail, decoder, shared, lambda: max_bytes, lambda reader, _: self.left.append(reader))
 
     def joined(self, offset: int, session: str = "s") -> Client:
         """Let somebody join who lacks everything from ``offset`` on."""
@@ -220,3 +222,38 @@ def test_sessions_in_a_header_are_found() -> None:
     client = here.joined(0)
     here.take(FakeRecord(0, b"k", b"ours", [("session", b"s")]), FakeRecord(1, b"s", b"not ours"))
     assert client.data() == ["ours"]
+
+
+def test_what_was_read_is_told_to_be_charged() -> None:
+    """From time to time, and before anybody leaves; a fetch counts for something, however little it brings."""
+    told: list[tuple[dict[str, int], int]] = []
+    shared = Shared((0, 0), 1, "")
+    one = Pass(
+        tail_from(10),
+        DECODER,
+        shared,
+        lambda: MAX_BYTES,
+        lambda *_: None,
+        lambda one, records: told.append((dict(one.subjects), records)),
+    )
+    readers = [Client(tail_from(10), [[0]], owner=FakeOwner(subject)).reader for subject in ("ada", "ada", "grace")]
+    for reader in readers:
+        one.join(reader, 0)
+    one.count(CHARGE_RECORDS - STRETCH_RECORDS - 1)
+    one.count(0)
+    one.count(1)
+    one.count(3 * STRETCH_RECORDS)
+    for reader in readers:
+        one.leave(reader)
+    everybody = {"ada": 2, "grace": 1}
+    assert told == [(everybody, CHARGE_RECORDS - 1 + STRETCH_RECORDS), (everybody, 3 * STRETCH_RECORDS)]
+    assert dict(one.subjects) == {}
+
+
+def test_who_asks_again_is_served_once() -> None:
+    """It has turned away, and come back; nobody is left in its name when it goes."""
+    here = Here()
+    client = here.joined(0)
+    here.one.join(client.reader, 3)
+    here.one.leave(client.reader)
+    assert (len(here.one), dict(here.one.subjects), here.left) == (0, {}, [client.reader])

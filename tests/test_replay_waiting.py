@@ -9,7 +9,7 @@ import pytest
 from leaping import until
 from replaying import House, Subscriber, at_work
 from tailrace.errors import ReplayFull
-from tailrace.replay import Bounds
+from tailrace.replay import Bounds, Replay
 from tailrace.replay.waiting import READER_BYTES
 
 
@@ -60,7 +60,7 @@ async def test_who_comes_when_a_pass_is_over_waits_for_the_next() -> None:
     house = House()
     house.history(2)
     house.subscriber(0).wire.open = False
-    one = house.replay.begin((0, 0))
+    one = house.replay.begin(house.replay._turns.pop())
     one.skip(2, "retention")
     house.history(2)
     house.subscriber(2)
@@ -113,7 +113,7 @@ async def test_slow_reader_leaves_the_pass_and_asks_again() -> None:
     assert (fetches, waiting, lying) == (3, 0, [])
 
 
-def test_what_may_lie_is_shared() -> None:
+async def test_what_may_lie_is_shared() -> None:
     """Each who waits has an even part of the bound, and nobody more than four writes."""
     house = House(bounds=Bounds(bytes=READER_BYTES + 3))
     house.history(3)
@@ -248,3 +248,130 @@ async def test_close_of_all_readers_ends_the_pass() -> None:
         await until(lambda: not house.replay.at_work)
         assert (house.replay.waiting, await house.subscriber(3).live()) == (0, ["3", "live"])
     assert asyncio.current_task() in asyncio.all_tasks()
+
+
+# Fair between subjects.
+
+
+class Few(Replay):
+    """The real one, for logs of a few records."""
+
+    alike_records = 2
+    alone_records = 10_000
+
+
+MUCH = 1e6
+"""Records, charged by hand."""
+
+
+async def test_who_lacks_little_does_not_wait_for_who_lacks_much() -> None:
+    """Each has a pass that begins about where they lack something."""
+    house = House(replay=Few)
+    house.history(64)
+    house.kafka.at_once = 4
+    house.subscriber(0)
+    little = house.subscriber(60, session="x")
+    async with at_work(house):
+        await little.live()
+        fetched = len(house.fetches)
+        assert (house.fetches[:2], fetched < 8) == ([(0, 0), (0, 60)], True)
+
+
+async def test_who_lacks_little_joins_a_pass_that_soon_comes_by() -> None:
+    """Before as much again was read as is lacked; one that is farther off is not waited for."""
+    house = House(replay=Few)
+    house.history(64)
+    house.kafka.at_once = 16
+    late = list[Subscriber]()
+
+    def come() -> None:
+        if len(house.fetches) == 3:
+            late.extend([house.subscriber(48), house.subscriber(62)])
+
+    house.kafka.on_fetch = come
+    first = house.subscriber(0)
+    async with at_work(house):
+        await first.live()
+        got = [len(await each.live()) for each in late]
+    assert (got, sorted(house.fetches)) == ([17, 3], [(0, 0), (0, 16), (0, 32), (0, 48), (0, 62)])
+
+
+async def test_who_had_much_gives_way() -> None:
+    """At the next fetch, though all passes that there may be are at work; it goes on where it was."""
+    house = House(bounds=Bounds(passes=1), replay=Few)
+    house.history(64)
+    house.kafka.at_once = 16
+    house.replay._accounts.charge(["mallory"], MUCH)
+    mallory = house.subscriber(0, subject="mallory")
+    other = list[Subscriber]()
+    house.kafka.on_fetch = lambda: other.append(house.subscriber(0, session="x")) if not other else None
+    async with at_work(house):
+        got = await mallory.live()
+    assert house.fetches == [(0, at) for at in (0, 0, 16, 32, 48, 16, 32, 48)]
+    assert (got, other[0].got) == ([*map(str, range(64)), "live"], ["live"])
+
+
+async def test_who_had_much_is_read_for_alone() -> None:
+    """Others neither wait for its passes nor lengthen theirs."""
+    house = House(replay=Few)
+    house.history(8)
+    house.replay._accounts.charge(["mallory"], MUCH)
+    readers = [house.subscriber(0, subject=subject) for subject in ("mallory", "ada", "mallory", "grace")]
+    async with at_work(house):
+        for each in readers:
+            await each.live()
+    assert house.fetches == [(0, 0), (0, 0)]
+
+
+async def test_a_pass_that_was_shared_is_left_to_whoever_had_much_meanwhile() -> None:
+    """Whoever comes behind it does not wait for its end."""
+    house = House(bounds=Bounds(passes=2), replay=Few)
+    house.history(64)
+    house.kafka.at_once = 16
+    other = list[Subscriber]()
+
+    def come() -> None:
+        if len(house.fetches) == 2:
+            other.append(house.subscriber(0, session="x", subject="grace"))
+            [one] = house.replay._at_work
+            one.count(20_000)
+
+    house.kafka.on_fetch = come
+    first = house.subscriber(0)
+    async with at_work(house):
+        await first.live()
+        await other[0].live()
+    assert house.fetches.index((0, 0), 1) < house.fetches.index((0, 48))
+
+
+async def test_who_had_more_than_their_bound_rests_and_loses_nothing() -> None:
+    """It goes on by itself when its account has faded; others are served meanwhile."""
+    house = House(bounds=Bounds(records_per_subject=100_000), replay=Few)
+    house.history(8)
+    loop = asyncio.get_running_loop()
+    house.replay._accounts.charge(["mallory"], 200_000)
+    mallory = house.subscriber(0, subject="mallory")
+    async with at_work(house):
+        begin = loop.time()
+        await until(lambda: house.replay.resting)
+        assert await house.subscriber(0, session="x").live() == ["live"]
+        resting = (house.replay.resting, mallory.got, loop.time() - begin < 5)
+        assert await mallory.live() == [*map(str, range(8)), "live"]
+        assert 40 < loop.time() - begin < 50  # 60 s x ln 2, and a little
+    assert resting == (1, [], True)
+
+
+async def test_who_rests_goes_on_when_somebody_joins_who_had_less() -> None:
+    """One that is shared, before anybody had much, is not held up by one of those whom it serves."""
+    house = House(bounds=Bounds(records_per_subject=100), replay=Few)
+    house.history(64)
+    house.kafka.at_once = 16
+    first = house.subscriber(0)
+    async with at_work(house):
+        house.kafka.on_fetch = lambda: house.replay._charge(next(iter(house.replay._at_work)), 200)
+        await until(lambda: house.replay.resting)
+        house.kafka.on_fetch = lambda: None
+        begin = asyncio.get_running_loop().time()
+        await house.subscriber(40, session="x", subject="grace").live()
+        assert asyncio.get_running_loop().time() - begin < 5
+        assert first.reader.live

@@ -9,7 +9,7 @@ import pytest
 from builders import EPOCH
 from tailrace.errors import BadRequest
 from tailrace.position import MalformedId, parse
-from tailrace.resume import From, Start, Wish, is_ahead, is_strange, start_of, wish_of, within
+from tailrace.resume import From, Start, Wish, is_ahead, is_strange, names_unknown, of_known, start_of, wish_of, within
 from tailrace.tail import Tail
 
 A, B, FOREIGN = EPOCH, "00c0ffee", "deadbeef"
@@ -293,3 +293,32 @@ def test_start_lies_within_the_log(taken: tuple[int, ...], ends: list[int], expe
 def test_who_is_live_is_not_beyond_the_log() -> None:
     """It begins at the cut."""
     assert within(Start(None), tail_of(A), [[1, 1]]) == Start(None)
+
+
+# Partitions that this replica does not know.
+
+
+@pytest.mark.parametrize(
+    "entries, expected",
+    [("5.6", ()), ("5.6.0.0", ()), ("5.6.1", (0,)), ("5.6.0.1", (0,)), ("5", ()), ("5.6.1.0", (0,))],
+)
+def test_entries_of_unknown_partitions(entries: str, expected: tuple[int, ...]) -> None:
+    """Kafka has to be asked about them, unless they say what nothing would say as well: all that is there is later."""
+    tail = tail_of(A)
+    begin = start(f"v1.{A}.{entries}", tail)
+    assert tuple(names_unknown(begin, tail)) == expected
+
+
+def test_entries_of_partitions_that_do_not_exist_are_cut_off_and_told() -> None:
+    """Once, however many they are; the others stay."""
+    tail = tail_of(A, B)
+    begin = start(f"v1.{A}.5.6" + ".1" * 1000 + f"~{B}.7.8.9", tail)
+    cut = of_known(begin, tail)
+    assert (cut.taken, cut.resets, cut.resumed) == (((5, 6), (7, 8)), ("truncated",), True)
+    assert of_known(cut, tail) is cut
+
+
+def test_groups_of_other_topics_are_not_kept() -> None:
+    """However many an id has."""
+    begin = start(f"v1.{A}.5.6" + f"~{FOREIGN}.1.2.3" * 100, tail_of(A))
+    assert begin.taken == ((5, 6),)

@@ -500,35 +500,38 @@ def test_last_reader_may_leave_before_its_turn() -> None:
     assert (reader.flushed, tail.sessions) == (0, 0)
 
 
-def test_waiting_reader_is_woken_by_any_batch() -> None:
-    """Once; it asks again if it has to. A batch need not bring anything."""
-    tail = make_tail()
+def test_waiting_reader_is_woken_by_the_partition_it_waits_for() -> None:
+    """Once, when that has been read so far, be it over records of nobody; not by what comes in another."""
+    tail = make_tail(2)
     waiting = Follower(tail)
-    tail.wait(waiting)
-    wake(tail)
+    tail.wait(waiting, (0, 1), 3)
+    flushed = []
+    for partition, offset in ((0, 9), (1, 2), (1, 3), (1, 4)):
+        tail.advance(0, partition, offset)
+        wake(tail)
+        flushed.append(waiting.flushed)
+    assert flushed == [0, 0, 1, 1]
+
+
+def test_waiting_reader_is_woken_by_events_of_others() -> None:
+    """The partition may hold what it likes."""
+    tail = make_tail()
+    waiting = Follower(tail, "other")
+    tail.wait(waiting, (0, 0), 2)
+    append(tail, *records(0, 1))
     wake(tail)
     assert waiting.flushed == 1
-
-
-def test_reader_that_waits_again_is_woken_by_the_next_batch() -> None:
-    """Not by the same one, for ever."""
-    tail = make_tail()
-    waiting = Follower(tail)
-    waiting.on_flush = lambda: tail.wait(waiting)
-    tail.wait(waiting)
-    wake(tail)
-    wake(tail)
-    assert waiting.flushed == 2
 
 
 def test_reader_that_has_gone_waits_no_more() -> None:
     """Parting ends the waiting too."""
     tail = make_tail()
-    waiting = Follower(tail)
-    tail.wait(waiting)
+    waiting = Follower(tail, "other")
+    tail.wait(waiting, (0, 0), 1)
     tail.part(waiting.view, waiting)
+    append(tail, *records(0))
     wake(tail)
-    assert waiting.flushed == 0
+    assert (waiting.flushed, tail.waiting) == (0, ())
 
 
 @pytest.mark.parametrize("held", [2, 3, 7])

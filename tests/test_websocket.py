@@ -251,9 +251,12 @@ async def test_a_bad_token_in_the_request_is_not_mended_by_a_message() -> None:
     assert 4401 == last_words(exchange)[0]
 
 
-async def test_a_malformed_request_is_refused_before_a_token_is_waited_for() -> None:
-    """There is nothing to wait for."""
-    assert 4400 == last_words(await talk(query="from=x"))[0]
+async def test_a_malformed_request_is_refused_once_the_token_has_come() -> None:
+    """Of a stranger's query nothing is read; but a token in it is none to wait for."""
+    with leaping():
+        assert 4408 == last_words(await talk(query="from=x"))[0]
+    assert 4400 == last_words(await talk(first(token()), query="from=x"))[0]
+    assert 4400 == last_words(await talk(query=f"token={token()}"))[0]
 
 
 async def test_a_client_that_leaves_before_its_token_is_let_go() -> None:
@@ -309,6 +312,6 @@ async def test_every_refusal_is_counted_once() -> None:
     """Before accept, after it, and after the first message."""
     front = Front()
     await talk(front=front, headers={"origin": "https://elsewhere.test"})
-    await talk(front=front, query="from=x")
+    await talk(front=front, query="from=x", headers=bearer())
     await talk(first("a.b.c"), front=front)
     assert {"foreign_origin": 1, "invalid_request": 1, "invalid_token": 1} == refusals(front)

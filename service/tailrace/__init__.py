@@ -21,11 +21,12 @@ only from lines below its own (``tests/test_architecture.py`` holds it to that):
     control        the events that the service itself makes, one table
     resume         an id and the tail's shape -> where to start, and what to tell the client; pure
     auth/          token -> principal; may this principal read this session?
-    replay/        what lies below the tail's floor: read again, one pass per partition for all who wait
+    replay/        what lies below the tail's floor: read again, in passes that readers share, fair between subjects
     consumer/      batches in, events appended, sessions woken; warm-up, identity, jumps
     kafka/         the only package that knows aiokafka: fetch, identity; errors renamed at the border
     reader/        one subscriber's place in the tail, and ``flush``
     tail           the bounded newest events of all sessions
+    ahead          who waits for this replica to reach their position, by partition
     view           one session's part of the tail, and who reads it
     timers         one wheel: heartbeats, expiries, send time-outs
     wire           write, writable, abort; the plain-ASGI one

@@ -168,6 +168,8 @@ def session_problem(name: str) -> str | None:
         return "a session has no control characters"
     if not {"", ".", ".."}.isdisjoint(name.split("/")):
         return "a session has no empty, '.' or '..' segments"
+    if name.endswith("*"):  # a token could not name it alone
+        return "a session does not end in '*', which in a token stands for every session that begins like this"
     return None
 
 
@@ -177,6 +179,8 @@ def _session(raw: bytes) -> str:
         name = raw.decode()
     except UnicodeDecodeError:
         raise Unaddressed("session_not_utf8") from None
+    if name.endswith("*"):
+        raise Unaddressed("session_ends_in_star")
     if session_problem(name) is not None:
         raise Unaddressed("session_illegal")
     return name

@@ -133,6 +133,17 @@ def start_of(wish: Wish, tail: Tail, since: Offsets | None = None) -> Start:
             return Start(_all_of(tail, tail.start))
 
 
+def names_unknown(start: Start, tail: Tail) -> list[int]:
+    """Return the topics, by number, of which ``start`` has entries for partitions that are not known here."""
+    return [topic for topic, offsets in enumerate(start.taken or ()) if len(offsets) > tail.partitions(topic)]
+
+
+def of_known(start: Start, tail: Tail) -> Start:
+    """Cut off the entries of partitions that are not known here, once Kafka was asked: there are none."""
+    taken = tuple(offsets[: tail.partitions(topic)] for topic, offsets in enumerate(start.taken or ()))
+    return start if taken == start.taken else replace(start, taken=taken, resets=(*start.resets, "truncated"))
+
+
 def is_ahead(start: Start, tail: Tail) -> bool:
     """Whether the reader would wait for this replica: it is the slower one, or the log was cut off meanwhile."""
     return any(entry > tail.next_offset(*place) for *place, entry in _entries_of(start))
@@ -165,7 +176,7 @@ def _resumed(id_: EventId, text: str, tail: Tail) -> Start:
         entries = _entries(id_, number, tail)
         if entries is None:
             entries, resets = _of_topic(tail, number, tail.floor), ("epoch",)
-        taken.append(entries)
+        taken.append(_without_zeros(entries, tail.partitions(number)))
     return Start(tuple(taken), resets, resumed=True, requested=text, ended=id_.ended)
 
 
@@ -183,6 +194,14 @@ def _entries(id_: EventId, number: int, tail: Tail) -> tuple[int, ...] | None:
     if len(id_.groups) == len(tail.topics) and id_.groups[number][0] == NO_TOPIC:
         return ()
     return None
+
+
+def _without_zeros(entries: tuple[int, ...], known: int) -> tuple[int, ...]:
+    """Leave the zeros at the end out, as far as they stand for partitions that are not known: nothing says the same."""
+    end = len(entries)
+    while end > known and not entries[end - 1]:
+        end -= 1
+    return entries[:end]
 
 
 def _of_topic(tail: Tail, number: int, of: Callable[[int, int], int]) -> tuple[int, ...]:

@@ -132,6 +132,7 @@ def gauges(of: Callable[[], Service]) -> Mapping[str, Callable[[], Reading]]:
         "tailrace_tail_appended_events_total": lambda: of().tail.arrived,
         "tailrace_replay_readers": lambda: of().replay.waiting,
         "tailrace_replay_passes": lambda: of().replay.at_work,
+        "tailrace_replay_resting_passes": lambda: of().replay.resting,
         "tailrace_kafka_healthy": lambda: not of().consumer.degraded,
         "tailrace_kafka_lag_records": lambda: of().consumer.intake.lag.records(),  # noqa: PLW0108  not before it is made
         "tailrace_kafka_lag_seconds": lambda: of().consumer.intake.lag.seconds(),  # noqa: PLW0108
@@ -188,6 +189,7 @@ def _bounds(settings: Settings) -> Bounds:
         readers=settings.replay_max_readers,
         bytes=settings.replay_max_bytes,
         records=settings.replay_max_records,
+        records_per_subject=settings.replay_max_records_per_subject,
     )
 
 

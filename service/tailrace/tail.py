@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
+from tailrace.ahead import Ahead, Waiting
 from tailrace.encoding import Format
 from tailrace.event import BYTES_HEADER, Arrival, Event
 from tailrace.position import NO_TOPIC, Position
@@ -42,7 +43,7 @@ class Tail:
         self._events: deque[Event] = deque()
         self._views: dict[str, View] = {}
         self._touched: dict[View, None] = {}
-        self._waiting: dict[Follower, None] = {}
+        self._ahead = Ahead()
         self._position: Position | None = None
 
     # What it holds.
@@ -129,6 +130,7 @@ class Tail:
 
     def arrival(self, topic: int, partition: int) -> Arrival:
         """Begin a stretch of one partition's events, which will share their cut but for their own entry."""
+        self._ahead.note((topic, partition))
         return Arrival(self.position, topic, self.topics[topic], partition, time.time_ns())
 
     def append(self, event: Event) -> None:
@@ -152,6 +154,7 @@ class Tail:
         if self._next[topic][partition] != next_offset:
             self._next[topic][partition] = next_offset
             self._position = None
+            self._ahead.note((topic, partition))
 
     def evict(self) -> None:
         """Let the oldest events go until the bytes fit."""
@@ -230,18 +233,22 @@ class Tail:
     def part(self, view: View, reader: Follower) -> None:
         """Wake ``reader`` no more."""
         view.readers.pop(reader, None)
-        self._waiting.pop(reader, None)
+        self._ahead.leave(reader)
         if not view.readers and not view.events and self._views.get(view.session) is view:
             self._forget(view)
 
-    def wait(self, reader: Follower) -> None:
-        """Wake ``reader`` after the next batch, whatever it brings: this replica has yet to reach its position."""
-        self._waiting[reader] = None
+    def wait(self, reader: Follower, place: tuple[int, int], offset: int) -> None:
+        """Wake ``reader`` once the partition's next offset is ``offset``: this replica has yet to reach it."""
+        self._ahead.wait(reader, place, offset)
+
+    def release(self, reader: Follower) -> None:
+        """Wake ``reader``, if it waits, with the next batch: it was cut back, and is ahead no more."""
+        self._ahead.release(reader)
 
     @property
-    def waiting(self) -> tuple[Follower, ...]:
+    def waiting(self) -> tuple[Waiting, ...]:
         """Who is ahead of this replica."""
-        return tuple(self._waiting)
+        return self._ahead.everyone
 
     def keep(self, event: Event, format_: Format) -> bytes:
         """Encode for all live readers of one framing, once, and charge the tail for it."""
@@ -272,8 +279,7 @@ class Tail:
         self.evict()
 
     def _woken(self) -> Iterator[tuple[Follower, ...]]:
-        waiting, self._waiting = self._waiting, {}
-        yield tuple(waiting)
+        yield self._ahead.reached(self.next_offset)
         touched = self._touched
         while touched:
             yield tuple(touched.popitem()[0].readers)

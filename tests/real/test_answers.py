@@ -99,6 +99,7 @@ REFUSED = {
     "control character": Row(named("a%01b"), 400, "invalid_request", 4400),
     "not UTF-8": Row(named("a%FFb"), 400, "invalid_request", 4400),
     "too long": Row(named("a" * 257), 400, "invalid_request", 4400),
+    "star": Row(named("chat%2F%2A"), 400, "invalid_request", 4400),
     "bad from": Row(asked(**{"from": "yesterday"}), 400, "invalid_request", 4400),
     "bad id in the query": Row(asked(last_event_id="v1.nonsense"), 400, "invalid_request", 4400),
     "bad id by its other name": Row(asked(lastEventId="17"), 400, "invalid_request", 4400),

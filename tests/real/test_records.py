@@ -197,11 +197,11 @@ async def test_empty_values(service: ServiceProcess, telling: Telling, session: 
 
 async def test_records_without_a_session(service: ServiceProcess, telling: Telling, topic: str) -> None:
     """A key that names no session reaches nobody, is said in the log once, by its place, and stops nothing."""
-    keys = [b"\xff\xfe", b"", b"two\nlines", b"a//b", b"x" * 257]
+    keys = [b"\xff\xfe", b"", b"two\nlines", b"a//b", b"x" * 257, b"chat/*"]
     for key in keys * 3:
         telling.say("to nobody", key=key)
     assert [[("message", "after")]] * 2 == await telling.told(("after", []))
-    for reason in ("session_not_utf8", "session_illegal"):
+    for reason in ("session_not_utf8", "session_illegal", "session_ends_in_star"):
         found = re.findall(rf"without a session \({reason}\): topic {topic}, partition 0, offset \d+", service.log)
         assert len(found) == 1
 

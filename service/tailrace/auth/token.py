@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt.exceptions import InvalidJTIError, InvalidSubjectError
 
 from tailrace.errors import ConfigurationError, InvalidToken
+from tailrace.event import session_problem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,8 +64,8 @@ _SENTENCES: dict[type[jwt.PyJWTError], str] = {
 class Principal:
     """Who asks, and what they may read, as a verified token says.
 
-    ``sessions`` holds names, or beginnings of names with a ``*`` at the end. ``expires_at`` is the token's own ``exp``,
-    in Unix seconds.
+    ``sessions`` holds names, or beginnings of names with a ``*`` at the end; another ``*`` is a plain character.
+    ``expires_at`` is the token's own ``exp``, in Unix seconds.
     """
 
     subject: str
@@ -275,4 +276,20 @@ def _sessions(claims: dict[str, Any]) -> tuple[str, ...]:
         raise InvalidToken(f"the token's claim sessions is not a list of at most {MAX_SESSIONS} strings")
     if not all(isinstance(entry, str) and 1 <= len(entry) <= MAX_PATTERN_CHARACTERS for entry in entries):
         raise InvalidToken(f"an entry of the token's claim sessions is not 1 to {MAX_PATTERN_CHARACTERS} characters")
+    for entry in entries:
+        if (problem := _entry_problem(entry)) is not None:
+            raise InvalidToken(f"an entry of the token's claim sessions covers no session: {problem}")
     return tuple(entries)
+
+
+def _entry_problem(entry: str) -> str | None:
+    """Return why no session can be covered by ``entry``, or None.
+
+    A ``*`` before the end is a character like any other: names may have it, and could not be granted alone otherwise.
+    """
+    if entry.endswith("**"):
+        return "it ends in more than one '*'"
+    if not entry.endswith("*"):
+        return session_problem(entry)
+    beginning = entry[:-1]
+    return session_problem(beginning) and session_problem(f"{beginning}a")  # the whole name, or one that goes on

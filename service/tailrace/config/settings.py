@@ -138,6 +138,11 @@ class Settings(BaseSettings):
         ge=1,
         description="records of a partition read for one resume; a client that lacks more is told, and given these",
     )
+    replay_max_records_per_subject: int = Field(
+        6_000_000,  # a hundred thousand a second, for as long as it likes: what one of four passes may read
+        ge=1,
+        description="records read again for one `sub` in a minute; what it lacks beyond that waits",
+    )
     heartbeat_seconds: float = Field(
         15,  # below the 30 s after which the strictest usual proxies cut a silent connection, with room for one miss
         ge=1,

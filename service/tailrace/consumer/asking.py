@@ -54,7 +54,7 @@ class Asking:
                 if self._answered <= came:
                     self._asked += 1
                     number = self._asked
-                    self._ends = await self.known(HIGH_WATERMARK, self._everywhere())
+                    self._ends = await self.known(HIGH_WATERMARK, self.everywhere())
                     self._answered = number
         except TimeoutError:
             return [[] for _ in self._tail.topics]
@@ -69,7 +69,7 @@ class Asking:
         Raises `KafkaTrouble` when a leader does not tell, or does not see yet what this replica has read: one that has
         just begun to lead may for a moment know of an earlier end, and of nothing behind it.
         """
-        here = {place: self._here(place) for place in self._everywhere()}
+        here = {place: self._here(place) for place in self.everywhere()}
         answers = await self._by_time(when_ms, here)
         ends = dict[Place, int | None]()
         if none := [place for place, offset in answers.items() if offset is None]:
@@ -129,8 +129,13 @@ class Asking:
             raise NotLeader(*min(unasked))
         return found
 
-    def _everywhere(self) -> list[Place]:
+    def everywhere(self) -> list[Place]:
+        """Give all partitions that are led by somebody."""
         return [place for node in self._topology.leaders for place in self._topology.led_by(node)]
+
+    def is_told(self, topic: int) -> bool:
+        """Whether the cluster, when it was last asked who it is, told the topic's partitions, or that it has none."""
+        return self._topology.is_told(self._tail.topics[topic])
 
     def _here(self, place: Place) -> int:
         return self._tail.next_offset(self._topology.number(place[0]), place[1])

@@ -8,8 +8,9 @@ somebody looks are held against a fresh high watermark. Lives as long as the ser
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from tailrace.ahead import Waiting
 from tailrace.consumer.asking import Asking
 from tailrace.consumer.intake import Intake
 from tailrace.consumer.topology import Topology
@@ -47,37 +48,34 @@ class Beyond:
         """Look until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            readers = self._tail.waiting[:READERS_AT_ONCE]
-            places = [place for node in self._topology.leaders for place in self._topology.led_by(node)]
-            if ahead := {place for reader in readers for place in self._ahead(reader, places)}:
-                await self._look(readers, ahead)
+            if waiting := self._tail.waiting[:READERS_AT_ONCE]:
+                await self._look(waiting)
 
-    async def _look(self, readers: Sequence[Follower], ahead: set[Place]) -> None:
-        """Cut ``readers`` back, who waited before the question, where they are beyond its answer.
+    async def _look(self, waiting: Sequence[Waiting]) -> None:
+        """Cut those back, who waited before the question, that are beyond its answer.
 
-        Who left meanwhile takes no notice, and who reads a topic that was made again is ahead no more.
+        First only the partitions that they wait for are asked for; whoever is beyond the end of one may be so in
+        others. Who left meanwhile takes no notice, and who reads a topic that was made again is ahead no more.
         """
-        ends = await self._asking.known(HIGH_WATERMARK, ahead)
-        if not any(entry > ends[place] for reader in readers for place, entry in self._ahead(reader, ends).items()):
+        ends = await self._asking.known(HIGH_WATERMARK, {self._named(each.place) for each in waiting})
+        beyond = [each.reader for each in waiting if each.offset > ends.get(self._named(each.place), each.offset)]
+        if not beyond:
             return
+        ends = await self._asking.known(HIGH_WATERMARK, self._asking.everywhere())
         if not await self._refreshed():  # of a topic that was made again, the ends are another topic's
             return
         async with self._intake.turn():
-            for reader in readers:
-                for place, entry in self._ahead(reader, ends).items():
-                    if entry > ends[place]:
-                        self._cut_back(reader, place)
+            for reader in beyond:
+                self._cut_back(reader, ends)
 
-    def _ahead(self, reader: Follower, places: Iterable[Place]) -> dict[Place, int]:
-        """Give those of ``places`` where the reader is ahead of this replica, with its next offset."""
-        position, number = reader.position, self._topology.number
-        entries = {place: position.entry(number(place[0]), place[1]) for place in places}
-        return {
-            place: entry
-            for place, entry in entries.items()
-            if entry > self._tail.next_offset(number(place[0]), place[1])
-        }
+    def _named(self, place: tuple[int, int]) -> Place:
+        return self._tail.topics[place[0]], place[1]
 
-    def _cut_back(self, reader: Follower, place: Place) -> None:
-        topic = self._topology.number(place[0])
-        reader.cut_back(topic, place[1], self._tail.next_offset(topic, place[1]), "truncated")
+    def _cut_back(self, reader: Follower, ends: Mapping[Place, int]) -> None:
+        position, tail = reader.position, self._tail
+        for (name, partition), end in ends.items():
+            topic = self._topology.number(name)
+            at, entry = tail.next_offset(topic, partition), position.entry(topic, partition)
+            if entry > max(at, end):
+                reader.cut_back(topic, partition, at, "truncated")
+        tail.release(reader)

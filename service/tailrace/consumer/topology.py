@@ -100,6 +100,10 @@ class Topology:
         """Whether the topic does not exist now: it is waited for, but nothing waits for what it held."""
         return self._topics[name].absences >= BELIEVED_AT
 
+    def is_told(self, name: str) -> bool:
+        """Whether the last answer told the topic's partitions, or so many in a row that it does not exist."""
+        return not self._topics[name].trouble or self.is_gone(name)
+
     @property
     def unmet(self) -> list[str]:
         """Topics of which it is not known yet whether they exist: a sentence each."""

@@ -40,7 +40,7 @@ LIMITS = (
     "empty_frame_flood",
     "continuation_flood",
 )
-UNADDRESSED = ("no_session", "session_not_utf8", "session_illegal")
+UNADDRESSED = ("no_session", "session_not_utf8", "session_illegal", "session_ends_in_star")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,11 @@ TABLE = (
     Metric("tailrace_tail_appended_events_total", "counter", "events that came in"),
     Metric("tailrace_replay_readers", "gauge", "readers that are given what memory does not hold, or wait for it"),
     Metric("tailrace_replay_passes", "gauge", "passes over the log of a partition, for all who wait there"),
+    Metric(
+        "tailrace_replay_resting_passes",
+        "gauge",
+        "passes that wait because more was read for their subject than `TAILRACE_REPLAY_MAX_RECORDS_PER_SUBJECT`",
+    ),
     Metric("tailrace_replay_fetches_total", "counter", "answers to a fetch of theirs"),
     Metric("tailrace_replay_records_total", "counter", "records in them"),
     Metric("tailrace_skipped_events_total", "counter", "those that are delivered as a gap", ("reason",), SKIPS),

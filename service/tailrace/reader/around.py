@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 class Owner(Protocol):
     """Who the reader reports to: its subscription."""
 
+    @property
+    def subject(self) -> str:
+        """On whose account it is put what is read again for the reader."""
+
     def reset(self, position: Position, reason: str) -> bytes:
         """Write `tailrace.reset`; ``position`` is the reader's, after it."""
 

@@ -8,7 +8,8 @@ no I/O and writes nothing; `flushing` takes what is due. Lives until the reader 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import zip_longest
+from itertools import chain, compress, count, repeat
+from operator import gt, lt
 
 from tailrace.event import Event
 from tailrace.position import Position, Vector
@@ -111,17 +112,15 @@ class CatchingUp:
     def move_to_cut(self) -> None:
         """Nothing is due: whatever lies between an entry and the replica's cut is not this session's."""
         for topic, entries in self._entries():
-            for number, (entry, floor, cut) in enumerate(zip(entries, *self._tail.spans(topic), strict=False)):
-                if floor <= entry < cut:
-                    self._taken.set(topic, number, cut)
+            floors, cuts = self._tail.spans(topic)
+            if any(map(lt, entries, cuts)):
+                for number, (entry, floor, cut) in enumerate(zip(entries, floors, cuts, strict=False)):
+                    if floor <= entry < cut:
+                        self._taken.set(topic, number, cut)
 
     def may_go_live(self) -> bool:
         """Rule 3: every entry is at or above the floor, and the replica's cut has reached every entry."""
-        return not self.below and all(
-            cut >= entry
-            for topic, entries in self._entries()
-            for entry, cut in zip_longest(entries, self._tail.spans(topic)[1], fillvalue=0)
-        )
+        return not self.below and self.ahead is None
 
     def has_nothing_to_come(self) -> bool:
         """Whether nothing is due, and the reader would go live."""
@@ -133,9 +132,19 @@ class CatchingUp:
         return [
             ((topic, number), entry)
             for topic, entries in self._entries()
+            if any(map(lt, entries, self._tail.spans(topic)[0]))  # mostly none is: the others need a closer look
             for number, (entry, floor) in enumerate(zip(entries, self._tail.spans(topic)[0], strict=False))
             if entry < floor
         ]
+
+    @property
+    def ahead(self) -> tuple[Place, int] | None:
+        """The first partition whose next offset lies beyond the replica's cut, and that offset; None if none does."""
+        for topic, entries in self._entries():
+            is_ahead = map(gt, entries, chain(self._tail.spans(topic)[1], repeat(0)))
+            for number in compress(count(), is_ahead):
+                return (topic, number), entries[number]
+        return None
 
     # What is handed over.
 

@@ -72,6 +72,11 @@ class Reader:
         """Whose events it reads."""
         return self._view.session
 
+    @property
+    def subject(self) -> str:
+        """On whose account it is put what is read again for it."""
+        return self._owner.subject
+
     # Moving bytes.
 
     def attach(self, wire: Wire, format_: Format, soon: Callable[[Callable[[], None]], object]) -> None:
@@ -201,8 +206,8 @@ class Reader:
                     self._replays.ask(self, place, offset)
         except Farewell as farewell:
             self._refused = farewell
-        if not below:
-            self._tail.wait(self)
+        if (ahead := late.ahead) is not None and not below:
+            self._tail.wait(self, *ahead)
 
     # Going live, and leaving.
 

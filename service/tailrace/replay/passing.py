@@ -8,45 +8,70 @@ nobody is left.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from tailrace.event import Decoder
 from tailrace.kafka import Stretch
 from tailrace.reader import Gap, Place, Reader
 from tailrace.tail import Tail
 
+CHARGE_RECORDS = 10_000
+"""Records after which those whom a pass serves are charged: so seldom that they may be many."""
+STRETCH_RECORDS = 256
+"""What a fetch is charged with at least, however few records fill it: 1 KiB each."""
+
 OVERLAP = 8
 """A pass goes on into the oldest eighth of what the tail holds of its partition. Without that the floor, which moves
 with every batch, has left most of its readers behind again before they were woken: they would ask again and again."""
+
+
+class Shared(NamedTuple):
+    """What those who share a pass have in common."""
+
+    place: Place
+    reach: int
+    """How much they lack, as a power of two."""
+    subject: str
+    """Empty, or the only one whom it serves."""
 
 
 class Pass:
     """The readers of one partition, each with the first offset that it lacks.
 
     One that still has more than its ``share`` of bytes lying when the next stretch brings something for it is let go,
-    so that at most this and one stretch lie. ``on_leave`` is told of whoever is served no more.
+    so that at most this and one stretch lie. ``on_leave`` is told of whoever is served no more, ``on_read`` of records
+    that were read, when those for whom they were are still there.
     """
 
     def __init__(
         self,
         tail: Tail,
         decoder: Decoder,
-        place: Place,
+        shared: Shared,
         share: Callable[[], int],
         on_leave: Callable[[Reader, Pass], None],
+        on_read: Callable[[Pass, int], None] = lambda _pass, _records: None,
     ) -> None:
         self._tail = tail
         self._decoder = decoder
         self._share = share
         self._on_leave = on_leave
+        self._on_read = on_read
         self._sessions: dict[bytes, dict[Reader, int]] = {}
-        self.place = place
-        self.topic, self.partition = place
+        self.shared = shared
+        self.place = self.topic, self.partition = shared.place
         self.name = tail.topics[self.topic]
         self.epoch = tail.epochs[self.topic]
         self.at = 0
         """The next offset to be looked at."""
         self._reached = False
+        self._uncharged = 0
+        self.subjects = Counter[str]()
+        """Whose readers it serves, and how many of each."""
+        self.used = 0.0
+        """Records read of late for the one of them for whom fewest were; set by whoever keeps accounts."""
 
     @property
     def named(self) -> tuple[str, int]:
@@ -83,14 +108,22 @@ class Pass:
     def join(self, reader: Reader, offset: int) -> None:
         """Serve ``reader`` from ``offset`` on; before the pass has begun that may be anywhere."""
         self.at = min(self.at, offset) if self._sessions else offset
-        self._sessions.setdefault(reader.session.encode(), {})[reader] = offset
+        readers = self._sessions.setdefault(reader.session.encode(), {})
+        if reader not in readers:
+            self.subjects[reader.subject] += 1
+        readers[reader] = offset
         reader.served_by(self.place, self)
 
     def leave(self, reader: Reader) -> None:
         """Serve ``reader`` no more, because it has gone, or lacks nothing."""
         key = reader.session.encode()
         readers = self._sessions.get(key, {})
-        if readers.pop(reader, None) is not None:
+        if reader in readers:
+            self.charge()
+            del readers[reader]
+            self.subjects[reader.subject] -= 1
+            if not self.subjects[reader.subject]:
+                del self.subjects[reader.subject]
             self._on_leave(reader, self)
         if not readers:
             self._sessions.pop(key, None)
@@ -105,6 +138,20 @@ class Pass:
     def _let_go(self, reader: Reader, offset: int) -> None:
         self.leave(reader)
         reader.left_by(self.place, self, offset)
+
+    # What it costs.
+
+    def count(self, records: int) -> None:
+        """Note that a fetch has brought so many records, whosever they are."""
+        self._uncharged += max(records, STRETCH_RECORDS)
+        if self._uncharged >= CHARGE_RECORDS:
+            self.charge()
+
+    def charge(self) -> None:
+        """Tell what was read since this was told last."""
+        if self._uncharged:
+            records, self._uncharged = self._uncharged, 0
+            self._on_read(self, records)
 
     # What is handed over.
 

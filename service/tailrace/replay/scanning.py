@@ -58,23 +58,23 @@ class Scanner:
         self._metrics = metrics
         self._clock = clock
 
-    async def scan(self, one: Pass) -> None:
-        """Read until the pass is over. Never raises for what Kafka does."""
+    async def scan(self, one: Pass, gives_way: Callable[[Pass], bool] = lambda _: False) -> None:
+        """Read until the pass is over, or ``gives_way``. Never raises for what Kafka does."""
         pause = BACKOFF_SECONDS[0]
-        while not one.is_over():
+        while not (one.is_over() or gives_way(one)):
             at = one.at
             try:
-                await self._read(one)
+                await self._read(one, gives_way)
             except KafkaTrouble:
                 self._metrics.count_failure()
                 pause = min(pause * 2, BACKOFF_SECONDS[1]) if one.at == at else BACKOFF_SECONDS[0]
                 await asyncio.sleep(jittered(pause))
 
-    async def _read(self, one: Pass) -> None:
-        """Read until the pass is over, or there is trouble."""
+    async def _read(self, one: Pass, gives_way: Callable[[Pass], bool]) -> None:
+        """Read until the pass is over or gives way, or there is trouble."""
         node, ids = await self._leader(one)
         tries = Counter[int]()
-        while not one.is_over():
+        while not (one.is_over() or gives_way(one)):
             stretch = await self._fetched(one, node, ids)
             began, at = self._clock(), one.at
             await self.serve(one.take(stretch))
@@ -108,6 +108,7 @@ class Scanner:
         if not stretches:
             raise NotLeader(one.name, one.partition)
         self._metrics.count_scan(len(stretches[0].records))
+        one.count(len(stretches[0].records))
         return stretches[0]
 
     async def _look_at_damage(self, one: Pass, trouble: CorruptBatch, tries: Counter[int]) -> None:

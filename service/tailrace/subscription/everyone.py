@@ -7,7 +7,8 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tailrace.auth import Principal
 from tailrace.errors import ComeBack, Draining, Forbidden, GoingAway, TooManyConnections
@@ -54,7 +55,9 @@ class Subscriptions:
         self.draining = False
         self._waiting = waiting
         self._all: dict[Subscription, None] = {}
+        self._arriving = 0
         self._by_subject: Counter[str] = Counter()
+        """Connections, and whoever is `arriving`."""
         self._oldest_sent = 0
         wheel.after(1, self._keep_ids_young)
 
@@ -93,10 +96,7 @@ class Subscriptions:
             ComeBack: draining, not warm yet, too many connections, or too many that wait for a replay.
         """
         self.check(principal, session)
-        if len(self._all) >= self.terms.max_connections:
-            raise TooManyConnections("the service has as many connections as it may")
-        if self._by_subject[principal.subject] >= self.terms.max_connections_per_subject:
-            raise TooManyConnections(f"this subject has {self.terms.max_connections_per_subject} connections already")
+        self._check_room(principal.subject)
         subscription = Subscription(self, principal, session, start)
         if subscription.reader.needs_replay and self.replays.is_full:
             subscription.reader.close()
@@ -105,15 +105,38 @@ class Subscriptions:
         self._by_subject[principal.subject] += 1
         return subscription
 
+    @contextmanager
+    def arriving(self, principal: Principal) -> Iterator[None]:
+        """Count somebody as a connection until it is known where they begin: before Kafka is asked for them.
+
+        Raises `TooManyConnections`.
+        """
+        self._check_room(principal.subject)
+        self._arriving += 1
+        self._by_subject[principal.subject] += 1
+        try:
+            yield
+        finally:
+            self._arriving -= 1
+            self._make_room(principal.subject)
+
+    def _check_room(self, subject: str) -> None:
+        if len(self._all) + self._arriving >= self.terms.max_connections:
+            raise TooManyConnections("the service has as many connections as it may")
+        if self._by_subject[subject] >= self.terms.max_connections_per_subject:
+            raise TooManyConnections(f"this subject has {self.terms.max_connections_per_subject} connections already")
+
+    def _make_room(self, subject: str) -> None:
+        self._by_subject[subject] -= 1
+        if not self._by_subject[subject]:
+            del self._by_subject[subject]
+
     def dismiss(self, subscription: Subscription) -> None:
         """Forget someone who has gone."""
         if self._all.pop(subscription, 0) is None:
             if subscription.transport:
                 self._note_end(subscription)
-            subject = subscription.principal.subject
-            self._by_subject[subject] -= 1
-            if not self._by_subject[subject]:
-                del self._by_subject[subject]
+            self._make_room(subscription.principal.subject)
 
     def _note_end(self, subscription: Subscription) -> None:
         farewell = subscription.farewell

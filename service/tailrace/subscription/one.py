@@ -10,7 +10,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tailrace import control
@@ -70,28 +70,13 @@ class Subscription:
     """One subscriber; owns its reader."""
 
     __slots__ = (
-        "_closed",
-        "_deliveries",
-        "_farewell",
-        "_format",
-        "_hub",
-        "_live_told",
-        "_pulse",
-        "_since_ns",
-        "_stall",
-        "_start",
-        "_timers",
-        "_wire",
-        "id",
-        "principal",
-        "reader",
-        "session",
-        "transport",
-    )
+        "_closed", "_deliveries", "_farewell", "_format", "_hub", "_live_told", "_pulse", "_since_ns", "_stall",
+        "_start", "_timers", "_wire", "id", "principal", "reader", "session", "transport",
+    )  # fmt: skip
 
     def __init__(self, hub: Hub, principal: Principal, session: str, start: Start) -> None:
         self._hub = hub
-        self._start = start
+        self._start = replace(start, taken=None)  # the reader has it, and one may be long
         self._live_told = start.taken is None
         self._timers: dict[str, Timer] = {}
         self._farewell: Farewell | None = None
@@ -105,6 +90,11 @@ class Subscription:
         self.id = secrets.token_hex(4)  # in logs and traces, where the session's name must not be
         self.transport = ""  # as metrics and traces call it; empty until it is open
         self.reader = Reader(hub.tail, session, start.taken, self, hub.wheel, hub.replays, start.resets)
+
+    @property
+    def subject(self) -> str:
+        """Who reads, as the token says."""
+        return self.principal.subject
 
     @property
     def over(self) -> bool:

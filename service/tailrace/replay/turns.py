@@ -1,0 +1,73 @@
+"""Whose turn it is: the passes that wait to be at work, that first for whose readers least was read of late.
+
+Among those for whom little was read it is the order in which they came. Waiting counts, as accounts fade meanwhile:
+nobody waits for ever behind others who come and go. Lives as long as the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from itertools import count
+from typing import NamedTuple
+
+from tailrace.replay.accounts import FADE_SECONDS
+from tailrace.replay.passing import Pass
+
+SLICE_RECORDS = 50_000
+"""Some tenths of a second of reading. So much more must have been read for a pass's readers than for others before it
+gives way to them: to begin again costs two questions. Who has less than that has little."""
+
+
+class _Waiting(NamedTuple):
+    rank: float
+    number: int
+    one: Pass
+
+
+class Turns:
+    """The passes that wait. ``clock`` is that of the accounts."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._heap: list[_Waiting] = []
+        self._numbers = count()
+        self._there = asyncio.Semaphore(0)
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def put(self, one: Pass) -> None:
+        """Let a pass wait, by what it has `Pass.used`."""
+        heappush(self._heap, _Waiting(self._rank(one.used), next(self._numbers), one))
+        self._there.release()
+
+    def prefer(self, one: Pass, used: float) -> None:
+        """Somebody has come to a pass, that may wait here, for whom only so much was read."""
+        if used < one.used:
+            one.used = used
+            rank = self._rank(used)
+            self._heap = [each._replace(rank=min(rank, each.rank)) if each.one is one else each for each in self._heap]
+            heapify(self._heap)
+
+    async def get(self) -> Pass:
+        """Wait for a pass, and give the one whose turn it is."""
+        await self._there.acquire()
+        return self.pop()
+
+    def pop(self) -> Pass:
+        """Give the one whose turn it is. Raises `IndexError` where none waits."""
+        return heappop(self._heap).one
+
+    def concern(self, one: Pass) -> bool:
+        """Whether one waits for whose readers so much less was read than for those of ``one``, that this gives way."""
+        if not self._heap:
+            return False
+        least = math.exp(self._heap[0].rank - self._clock() / FADE_SECONDS)
+        return least + SLICE_RECORDS < one.used
+
+    def _rank(self, used: float) -> float:
+        """Return by what passes are compared, whenever that is: all accounts fade alike, so it need not change."""
+        return math.log(max(used, SLICE_RECORDS)) + self._clock() / FADE_SECONDS
