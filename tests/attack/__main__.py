@@ -29,7 +29,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=["*"], metavar="NAME", help="which; * and ? match")
     parser.add_argument("--list", action="store_true", help="say what there is, and do nothing")
     parser.add_argument("--times", type=float, default=1.0, help="how many times the size in the table")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each attack")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each attack")
     parser.add_argument(
         "--addresses", type=int, default=1, help="that attackers come from; 0: the one of honest clients"
     )

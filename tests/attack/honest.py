@@ -174,15 +174,15 @@ class Honest:
     # Newcomers and the probe.
 
     async def _come(self) -> None:
-        asked, why = time.time(), ""
+        asked, why = time.time(), "no answer"
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                why = await self._admission()
-        except TimeoutError:
-            why = "no answer"
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    why = await self._admission()
         except (OSError, asyncio.IncompleteReadError) as error:
             why = type(error).__name__
-        self.newcomers.append((asked, 1000 * (time.time() - asked), why))
+        finally:  # also where the run ends before an answer comes
+            self.newcomers.append((asked, 1000 * (time.time() - asked), why))
 
     async def _admission(self) -> str:
         """Come, and return why not; empty where it was admitted."""

@@ -181,9 +181,9 @@ def _broken_for_newcomers(found: Found, bounds: Bounds) -> Iterator[str]:
         yield f"{refused} of {came.came} honest newcomers did not get in ({reasons})"
     if came.took.p99 > bounds.newcomer_p99_ms:
         yield f"newcomers' p99 {came.took.p99:g} ms, above {bounds.newcomer_p99_ms:g}"
-    slowest = (bounds.newcomers_slowdown or 0) * found.newcomers_before.took.p50
-    if bounds.newcomers_slowdown is not None and came.took.p50 > slowest:
-        yield f"newcomers' median {came.took.p50:g} ms, above {bounds.newcomers_slowdown:g} times that before"
+    alone = found.newcomers_before.took.p50
+    if bounds.newcomers_slowdown is not None and came.took.p50 > bounds.newcomers_slowdown * alone:
+        yield f"newcomers' median {came.took.p50:g} ms, above {bounds.newcomers_slowdown:g} times {alone:g}"
 
 
 def _broken_for_victim(found: Found, bounds: Bounds) -> Iterator[str]:

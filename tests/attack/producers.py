@@ -87,20 +87,20 @@ async def send(scene: Scene, made: Made) -> None:
 
 
 def past_of_bombs(kafka: KafkaCluster, topic: str) -> int:
-    """Let three bombs lie in the log before the service is started; returns when the first came, Unix milliseconds."""
-    began = int(time.time() * 1000)
+    """Let three bombs lie in the log before the service is started, and behind them more than it reads at its start."""
     with RawProducer(kafka.bootstrap) as producer:
         for made in (gzip_bomb, zstd_bomb, header_bomb):
-            producer.send(topic, PARTITION, made())
-    return began
+            if code := producer.send(topic, PARTITION, made()):
+                raise RuntimeError(f"Kafka refuses the batch of {made.__name__}: error {code}")
+    return past_of_events(kafka, topic, PAST_EVENTS // 5)
 
 
-def past_of_events(kafka: KafkaCluster, topic: str) -> int:
-    """Let many events of other sessions lie in the log before the service is started; returns when the last fifth came,
+def past_of_events(kafka: KafkaCluster, topic: str, count: int = PAST_EVENTS) -> int:
+    """Let events of other sessions lie in the log before the service is started; returns when the last fifth came,
     Unix milliseconds."""
-    producer, began = kafka.producer(linger_ms=5, queue_buffering_max_messages=2 * PAST_EVENTS), 0
-    for number in range(PAST_EVENTS):
-        if number == PAST_EVENTS * 4 // 5:
+    producer, began = kafka.producer(linger_ms=5, queue_buffering_max_messages=2 * count), 0
+    for number in range(count):
+        if number == count * 4 // 5:
             began = int(time.time() * 1000)
         producer.produce(topic, b"x" * PAST_BYTES, key=b"past %d" % (number % 100), partition=PARTITION)
     producer.flush()

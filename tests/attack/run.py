@@ -26,7 +26,7 @@ from attack.table import ATTACKS, Attack
 from kafka_cluster import KafkaCluster
 from real.service import ServiceProcess
 
-BEFORE_SECONDS, AFTER_SECONDS = 3.0, 3.0
+BEFORE_SECONDS, AFTER_SECONDS = 2.0, 2.0
 ANSWER_SECONDS = 90.0
 """What a process may take until it says something, beside the time of the attack."""
 MIB = 2**20
@@ -135,7 +135,7 @@ def forget_peak(pid: int) -> None:
 def run(name: str, kafka: KafkaCluster, options: Options) -> Found:
     """Attack one service, and return what it showed."""
     attack, topic = ATTACKS[name], f"attack-{name}-{time.time_ns()}"
-    kafka.create_topic(topic, PARTITIONS)
+    kafka.create_topic(topic, PARTITIONS, message_timestamp_after_max_ms=str(2**63 - 1))  # as before Kafka 4.0
     since_ms = attack.past(kafka, topic) if attack.past else 0
     service = Attacked(kafka.bootstrap, topic, options.service, tls=attack.tls, **attack.service)
     with service:

@@ -9,7 +9,7 @@ import asyncio
 
 from attack.wires import TICK_SECONDS, Http1, Http2, Scene
 
-COMEBACKS_PER_SECOND = 100.0
+COMEBACKS_PER_SECOND = 300.0
 """New connections a second, all attackers together, at size 1."""
 SUBSCRIBE = "/v1/sessions/x/events"
 GET, HTTP = b"\x82", b"\x86"

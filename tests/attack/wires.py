@@ -203,7 +203,7 @@ class Scene:
         return f"127.0.66.{1 + self._next % self.addresses}"
 
     async def open(self, wire: type[W], *, deaf: bool = False) -> W | None:
-        """Open one more connection, which is not read if it is ``deaf``; None where it was refused, or not taken in time."""
+        """Open one more connection, unread if it is ``deaf``; None where it was refused, or not taken in time."""
         sock = socket.socket()
         sock.setblocking(False)
         try:
