@@ -28,7 +28,7 @@ from attack.measuring import (
     newcomers,
     within,
 )
-from attack.report import COLUMNS, head, line
+from attack.report import COLUMNS, head, line, notes
 from attack.strangers import LONGEST_ID, request
 from attack.table import ATTACKS
 
@@ -139,6 +139,13 @@ def test_rows_fit_the_head() -> None:
     written = line("silent", FOUND, Bounds())
     assert {len(COLUMNS) + 1} == {each.count("|") for each in [*head().splitlines(), written]}
     assert written.endswith("| sockets 3 | held |")
+
+
+def test_notes_leave_ordinary_work_out() -> None:
+    """Refusals and the like are told, events that were delivered are not."""
+    counted = {"tailrace_refusals_total{not_ready}": 4.0, "tailrace_delivered_events_total{sse}": 100.0}
+    written = notes("who they are", replace(FOUND, counted=counted))
+    assert "  who they are\n  answered: answered 600\n  counted: tailrace_refusals_total{not_ready} 4" == written
 
 
 # What is sent.

@@ -12,12 +12,13 @@ import fnmatch
 import json
 import signal
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from attack.measuring import broken
-from attack.report import as_json, counts, head, line
+from attack.measuring import Found, broken
+from attack.report import as_json, head, line, notes, row
 from attack.run import Options, run
 from attack.table import ATTACKS
 from kafka_cluster import KafkaCluster
@@ -47,23 +48,34 @@ def main() -> None:
         sys.exit(0 if given.list else f"no attack is called {', '.join(given.only)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every block ends what it began
     asked = Options(given.times, given.seconds, given.addresses, given.service)
-    written: dict[str, Any] = {}
-    not_held = []
     print(head(), flush=True)
     with closing(KafkaCluster()) as kafka:
         kafka.start()
-        for name in names:
-            bounds, found = ATTACKS[name].bounds, run(name, kafka, asked)
-            print(line(name, found, bounds), flush=True)
-            written[name] = {"title": ATTACKS[name].title, **as_json(found, bounds)}
-            not_held += [name] if broken(found, bounds) else []
-            if given.json:
-                given.json.write_text(json.dumps(written, indent=2) + "\n")
-    for name in names:
-        print(f"\n{name}: {ATTACKS[name].title}")
-        print(f"  {counts(written[name]['sent']['notes'])}; {counts(written[name]['counted'])}")
+        found = dict(measured(names, kafka, asked, given.json))
+    for name, each in found.items():
+        print(f"\n{name}\n{notes(ATTACKS[name].title, each)}")
+    not_held = [name for name in names if name not in found or broken(found[name], ATTACKS[name].bounds)]
     print(f"\n{'not held: ' + ', '.join(not_held) if not_held else 'all held'}")
     sys.exit(1 if not_held else 0)
+
+
+def measured(
+    names: Sequence[str], kafka: KafkaCluster, asked: Options, file: Path | None
+) -> Iterator[tuple[str, Found]]:
+    """Attack by each of these names; print its row, and write all figures so far. What fails is a row, too."""
+    written: dict[str, Any] = {}
+    for name in names:
+        bounds = ATTACKS[name].bounds
+        try:
+            found = run(name, kafka, asked)
+        except RuntimeError as error:
+            print(row(name, f"could not be measured: {error}"), flush=True)
+            continue
+        print(line(name, found, bounds), flush=True)
+        written[name] = {"title": ATTACKS[name].title, **as_json(found, bounds)}
+        if file is not None:
+            file.write_text(json.dumps(written, indent=2) + "\n")
+        yield name, found
 
 
 if __name__ == "__main__":

@@ -62,7 +62,9 @@ async def keep(scene: Scene, kind: type[Wire], count: int, comebacks_per_second:
 
     async def one() -> None:
         while not scene.over:
-            await scene.turn(OPENED_PER_SECOND if scene.tally.connections < count else comebacks_per_second)
+            await scene.turn(
+                OPENED_PER_SECOND if scene.tally.connections < scene.sized(count) else scene.sized(comebacks_per_second)
+            )
             wire = await scene.open(kind)
             while wire is not None and not (wire.gone or scene.over):
                 await scene.pause(0.1)

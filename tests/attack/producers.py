@@ -72,7 +72,7 @@ def strange_times() -> Iterator[bytes]:
 async def send(scene: Scene, made: Made) -> None:
     """Send all of these batches, spread over half of the time, and the whole again for each of ``times``."""
     found = made()
-    batches = ([found] if isinstance(found, bytes) else list(found)) * max(1, scene.sized(1))
+    batches = ([found] if isinstance(found, bytes) else list(found)) * scene.sized(1)
     scene.start()
     pause = scene.seconds / 2 / len(batches)
     with RawProducer(scene.bootstrap) as producer:

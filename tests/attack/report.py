@@ -13,6 +13,11 @@ COLUMNS = (
     "% of a core (waited)", "limits", "verdict",
 )  # fmt: skip
 
+TOLD = tuple(
+    f"tailrace_{name}" for name in ("refusals", "resets", "skipped", "unaddressed", "slow_clients", "kafka_jumps")
+)
+"""Beginnings of the counters that tell something of an attack; those of ordinary work grow in any case."""
+
 
 def row(*cells: str) -> str:
     """Return one row of a table in Markdown."""
@@ -48,6 +53,12 @@ def spread(found: Spread) -> str:
 def counts(found: Mapping[str, float]) -> str:
     """Write counts by name."""
     return ", ".join(f"{name} {count:g}" for name, count in found.items())
+
+
+def notes(title: str, found: Found) -> str:
+    """Return what else there is to tell of one attack, in three lines: answers, and what the service counted."""
+    counted = {name: count for name, count in found.counted.items() if name.startswith(TOLD)}
+    return f"  {title}\n  answered: {counts(found.sent.notes) or '-'}\n  counted: {counts(counted) or '-'}"
 
 
 def as_json(found: Found, bounds: Bounds) -> dict[str, object]:

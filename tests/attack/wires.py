@@ -194,8 +194,8 @@ class Scene:
         return asyncio.get_running_loop().time() >= self.until
 
     def sized(self, count: float) -> int:
-        """Return a count of the table, at this run's size."""
-        return round(count * self.times)
+        """Return a count of the table, at this run's size; at least one."""
+        return max(1, round(count * self.times))
 
     def address(self) -> str:
         """Return the next of the attacker's own addresses, in turn."""
@@ -219,6 +219,9 @@ class Scene:
             sock.close()
             self.tally.notes["not connected"] += 1
             return None
+        except asyncio.CancelledError:
+            sock.close()
+            raise
         if deaf:
             made.read_no_more()
         return made
