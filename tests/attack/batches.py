@@ -51,7 +51,7 @@ def record(number: int, key: bytes, value: bytes | None = b"x", headers: Iterabl
 
 
 def of_zeros(key: bytes, size: int) -> Iterator[bytes]:
-    """Return the pieces of a record whose value is so many zero bytes."""
+    """Yield the pieces of a record whose value is so many zero bytes."""
     head = b"\0" + varint(0) + varint(0) + sized(key) + varint(size)
     yield varint(len(head) + size + 1) + head
     for _ in range(size // PIECE_BYTES):

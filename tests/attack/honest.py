@@ -242,7 +242,7 @@ async def _awaited(one: Callable[[], Awaitable[None]]) -> None:
 
 
 async def steadily(seconds: float) -> AsyncIterator[tuple[int, float]]:
-    """Give numbers and the times at which they were due; those that are late come at once."""
+    """Yield numbers and the times at which they were due; those that are late come at once."""
     began = time.time()
     for number in itertools.count():
         due = began + number * seconds

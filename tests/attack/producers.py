@@ -48,21 +48,21 @@ def strange_header_keys() -> bytes:
 
 
 def large_types() -> Iterator[bytes]:
-    """Return 200 batches, some hundred bytes each, whose ``event`` headers have 4 MiB and are all different."""
+    """Yield 200 batches, some hundred bytes each, whose ``event`` headers have 4 MiB and are all different."""
     for number in range(200):
         name = b"%d" % number + b"t" * LARGE_TYPE
         yield batch([record(0, KEY, b"x", [(b"event", name)])], 1, codec=ZSTD)
 
 
 def many_keys() -> Iterator[bytes]:
-    """Return batches with 66 000 records, each of a session of its own, whose names are as long as may be."""
+    """Yield batches with 66 000 records, each of a session of its own, whose names are as long as may be."""
     for first in range(0, KEYS, KEYS_A_BATCH):
         keys = (f"{first + each:05}".ljust(256, EMOJI).encode() for each in range(KEYS_A_BATCH))
         yield batch((record(each, key) for each, key in enumerate(keys)), KEYS_A_BATCH, codec=ZSTD)
 
 
 def strange_times() -> Iterator[bytes]:
-    """Return batches for the victim with time stamps that cannot be, or are of next year."""
+    """Yield batches for the victim with time stamps that cannot be, or are of next year."""
     batch_now = batch([record(0, VICTIM_KEY)], 1)
     now = int.from_bytes(batch_now[27:35])
     for at_ms in (0, 1, -1, now + YEAR_MS):
@@ -109,7 +109,7 @@ def past_of_events(kafka: KafkaCluster, topic: str, count: int = PAST_EVENTS) ->
 
 @contextmanager
 def events_going_on(scene: Scene, per_second: float) -> Iterator[Callable[[], None]]:
-    """Give what produces as many events, in turn to each partition, as are due when it is called."""
+    """Yield what produces as many events, in turn to each partition, as are due when it is called."""
     loop = asyncio.get_running_loop()
     producer = Producer({"bootstrap.servers": scene.bootstrap, "linger.ms": 0})
     began, said = loop.time(), 0
