@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
-from contextlib import suppress
 
 from attack.strangers import request
-from attack.wires import CONNECT_SECONDS, Http1, Scene, ShutHttp2, Wire
+from attack.wires import Http1, Scene, ShutHttp2, Wire
 
 OPENED_PER_SECOND = 1000.0
 """How fast the first of them come."""
@@ -83,18 +81,9 @@ async def handshakes(scene: Scene, at_once: int, per_second: float) -> None:
     async def one() -> None:
         while not scene.over:
             await scene.turn(scene.sized(per_second))
-            with suppress(OSError, TimeoutError):
-                await _shake(scene, context)
+            wire = await scene.open(Silent, tls=context)
+            if wire is not None:
+                scene.tally.notes["shaken"] += 1
+                wire.leave()
 
     await scene.crowd(scene.sized(at_once), one)
-
-
-async def _shake(scene: Scene, context: ssl.SSLContext) -> None:
-    made: Callable[[], Silent] = lambda: Silent(scene.tally)  # noqa: E731  the type is needed
-    local = (scene.address(), 0) if scene.addresses else None
-    async with asyncio.timeout(CONNECT_SECONDS):
-        _, wire = await asyncio.get_running_loop().create_connection(
-            made, "127.0.0.1", scene.port, ssl=context, local_addr=local
-        )
-    scene.tally.notes["shaken"] += 1
-    wire.leave()

@@ -111,8 +111,8 @@ ATTACKS: Mapping[str, Attack] = {
         newcomer="first message",
     ),
     "handshakes": Attack(
-        "TLS handshakes without end, 8 at once, 400 a second at most",
-        partial(places.handshakes, at_once=8, per_second=400),
+        "TLS handshakes without end, 16 at once, 1000 a second at most",
+        partial(places.handshakes, at_once=16, per_second=1000),
         tls=True,
     ),
     # Producers.

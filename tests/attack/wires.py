@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import ssl
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -202,28 +203,21 @@ class Scene:
         self._next += 1
         return f"127.0.66.{1 + self._next % self.addresses}"
 
-    async def open(self, wire: type[W], *, deaf: bool = False) -> W | None:
+    async def open(self, wire: type[W], *, deaf: bool = False, tls: ssl.SSLContext | None = None) -> W | None:
         """Open one more connection, unread if it is ``deaf``; None where it was refused, or not taken in time."""
-        sock = socket.socket()
-        sock.setblocking(False)
+        loop = asyncio.get_running_loop()
+        local = (self.address(), 0) if self.addresses else None
         try:
-            if self.addresses:
-                sock.bind((self.address(), 0))
-            if deaf:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-            loop = asyncio.get_running_loop()
             async with asyncio.timeout(CONNECT_SECONDS):
-                await loop.sock_connect(sock, ("127.0.0.1", self.port))
-                _, made = await loop.create_connection(lambda: wire(self.tally), sock=sock)
+                transport, made = await loop.create_connection(
+                    lambda: wire(self.tally), "127.0.0.1", self.port, local_addr=local, ssl=tls
+                )
         except (OSError, TimeoutError):
-            sock.close()
             self.tally.notes["not connected"] += 1
             return None
-        except asyncio.CancelledError:
-            sock.close()
-            raise
         if deaf:
             made.read_no_more()
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         return made
 
     async def turn(self, per_second: float) -> None:
