@@ -1,8 +1,8 @@
 """The attacks: ``tox -e attack``, or ``python -m attack --only silent --times 4``. Exits with 1 when one was not held.
 
 Each runs at its size against a service of its own, over a real Kafka, on loopback. A victim is sent an event every 50
-ms; honest newcomers come four times a second; ``/livez`` is asked for every 100 ms. Where "waited" is high the machine
-was busy with something else, and the figures are not the service's.
+ms; honest newcomers come four times a second; ``/livez`` is asked for every 100 ms. Where "waited" is high, or the
+measurement was late itself, the machine was busy with something else, and the figures are not the service's.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from attack.measuring import Bounds, Found, Spread, broken
 COLUMNS = (
     "attack", "sent: connections / requests / kB", "RSS before / peak / after, MiB",
     "victim's p50 / p99 / max before, ms", "during", "after", "slowest /livez, ms", "newcomers in, p50 / p99 ms",
-    "% of a core (waited)", "limits", "verdict",
+    "% of a core (waited; delay of the measurement, p99 ms)", "limits", "verdict",
 )  # fmt: skip
 
 TOLD = tuple(
@@ -39,7 +39,7 @@ def line(name: str, found: Found, bounds: Bounds) -> str:
         *(spread(each) for each in (found.before, found.during, found.after)),
         f"{found.livez.most:.0f}",
         f"{came.admitted} of {came.came}, {came.took.p50:.0f} / {came.took.p99:.0f}",
-        f"{cost.cpu:.0f} ({cost.waited:.0f})",
+        f"{cost.cpu:.0f} ({cost.waited:.0f}; {found.own_lateness.p99:.0f})",
         counts(found.limits) or "-",
         "; ".join(broken(found, bounds)) or "held",
     )
