@@ -44,8 +44,25 @@ LIBRARIES = {
 """Each third-party library, and the modules that may name it. Starlette's types are how all speak of ASGI."""
 
 ACROSS = {
-    *("architecture", "contract", "crowd", "crowd_clients", "drain", "gone", "hardening", "hypercorn", "positions"),
-    *("hardening_holders", "hardening_operator", "hardening_strangers", "public", "slow", "soak", "torture"),
+    *(
+        "architecture",
+        "attack",
+        "contract",
+        "crowd",
+        "crowd_clients",
+        "drain",
+        "gone",
+        "hardening",
+        "hardening_holders",
+        "hardening_operator",
+        "hardening_strangers",
+        "hypercorn",
+        "positions",
+        "public",
+        "slow",
+        "soak",
+        "torture",
+    ),
 }
 """Test files about more than one module, or about what we stand on."""
 

@@ -24,7 +24,7 @@ from tailrace.server.settings import FRAMES_AT_ONCE, FRAMES_PER_SECOND, MAX_MESS
 from tailrace.subscription.pulse import MAX_UNANSWERED_PINGS
 
 ROOT = Path(__file__).parents[1]
-PAPERS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "openapi/README.md", "deploy/README.md")
+PAPERS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "openapi/README.md", "deploy/README.md")
 README = (ROOT / "README.md").read_text()
 OPENAPI = yaml.safe_load((ROOT / "openapi" / "openapi.yaml").read_text())
 ASYNCAPI = yaml.safe_load((ROOT / "openapi" / "asyncapi.yaml").read_text())
@@ -261,3 +261,11 @@ def test_links_between_papers_lead_somewhere(paper: str) -> None:
     file = ROOT / paper
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", file.read_text())
     assert [link for link in links if not (file.parent / link).exists()] == []
+
+
+def test_tests_in_the_threat_model_exist() -> None:
+    """Each test that holds a row of SECURITY.md, as ``file::name``, is one."""
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text())
+    texts = {file: (ROOT / "tests" / file).read_text() for file, _ in named}
+    assert [(file, name) for file, name in named if f"def {name}(" not in texts[file]] == []
+    assert named

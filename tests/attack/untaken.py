@@ -1,0 +1,45 @@
+"""Answers that nobody takes: over HTTP/2 the streams have no window, over HTTP/1.1 nobody reads the socket."""
+
+from __future__ import annotations
+
+from attack.strangers import COMEBACKS_PER_SECOND, request
+from attack.wires import Http1, Scene, ShutHttp2
+
+
+async def http2(scene: Scene, connections: int, requests: int, path: str) -> None:
+    """Ask for so many answers on each connection, as many at a time as the server allows, and take no body."""
+    first, again = request(path)
+    scene.start()
+
+    async def one() -> None:
+        while not scene.over:
+            await scene.turn(scene.sized(COMEBACKS_PER_SECOND))
+            wire = await scene.open(ShutHttp2)
+            if wire is None:
+                continue
+            wire.ask(first)
+            wire.ask(again, requests - 1)
+            while not (wire.gone or scene.over):
+                await scene.pause(0.1)
+            wire.leave()
+
+    await scene.crowd(scene.sized(connections), one)
+
+
+async def http1(scene: Scene, connections: int, requests: int, path: str) -> None:
+    """Ask for so many answers on each connection at once, and read none."""
+    said = f"GET {path} HTTP/1.1\r\nhost: a\r\n\r\n".encode() * requests
+    scene.start()
+
+    async def one() -> None:
+        while not scene.over:
+            await scene.turn(scene.sized(COMEBACKS_PER_SECOND))
+            wire = await scene.open(Http1, deaf=True)
+            if wire is None:
+                continue
+            wire.say(said, requests)
+            while not (wire.gone or scene.over):
+                await scene.pause(0.1)
+            wire.leave()
+
+    await scene.crowd(scene.sized(connections), one)
