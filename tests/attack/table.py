@@ -97,6 +97,7 @@ ATTACKS: Mapping[str, Attack] = {
     "silent": Attack(
         "1250 connections that say nothing where TLS is expected, and 200 more a second",
         partial(places.sit, kind=places.Silent, count=1250, more_per_second=200),
+        Bounds(kept_mib=96),  # 1200 places, of 60 kB each until OpenSSL has shaken hands
         service=FEW_PLACES,
         tls=True,
     ),

@@ -31,7 +31,21 @@ FLAGS = [
 ]
 PATIENCE_MS = 60_000
 MANY = 50
+STREAMS = 32
+"""As many as one subject may have."""
 TOPIC, SESSION = "t", "chat/ada"
+
+OPEN_MANY = """
+async ([count, token]) => {
+  await fetch("/v1/cookie", { method: "POST", headers: { authorization: `Bearer ${token}` } });
+  const sources = Array.from({ length: count }, (_, n) => new EventSource(`/v1/sessions/chat%2F${n}/events`));
+  const ready = (source) => new Promise((done, failed) => {
+    source.addEventListener("tailrace.ready", done);
+    source.onerror = failed;
+  });
+  return (await Promise.all(sources.map(ready))).length;
+}
+"""
 
 SCRIPT = """
 const seen = { eventSource: [], webSocket: [] };
@@ -120,6 +134,14 @@ class TestPage:
         assert [expected] * 2 == [[data for data, _ in seen[name]] for name in ("eventSource", "webSocket")]
         assert [(3, 0)] * 2 == [(each.count("ready"), each.count("reset")) for each in told.values()]
         assert handshakes[0] == (200 if tls else 101)  # later it depends on which of the two is back first
+
+    async def test_many_streams_begin_at_once(self, chromium: Browser, broker: EmbeddedBroker) -> None:
+        """A page may open as many streams as its owner has, on an HTTP/2 connection that has none yet: each begins."""
+        with ServiceProcess(broker.bootstrap, TOPIC, tls=True) as service:
+            async with page_in(await chromium.new_context(ignore_https_errors=True)) as page:
+                await page.goto(f"{service.url}/v1/nothing")
+                ready = await page.evaluate(OPEN_MANY, [STREAMS, service.token("chat/*")])
+        assert ready == STREAMS
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "app.localhost"])
     async def test_cookie_is_kept_on_loopback(self, chromium: Browser, broker: EmbeddedBroker, host: str) -> None:
