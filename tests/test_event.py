@@ -13,7 +13,6 @@ from builders import EPOCH, FakeRecord
 from tailrace.encoding import FORMATS, Framing
 from tailrace.event import (
     MAX_SESSION_CHARACTERS,
-    MAX_TYPE_CHARACTERS,
     Arrival,
     Decoder,
     Event,
@@ -22,6 +21,7 @@ from tailrace.event import (
     Unaddressed,
     session_problem,
 )
+from tailrace.names import MAX_TYPE_CHARACTERS
 from tailrace.position import Position
 from tailrace.tail import Tail
 
@@ -311,6 +311,6 @@ def test_trace_is_charged() -> None:
     trace = Trace(1 << 127, 1 << 63)
     decoder = Decoder(session_header=None, encoding="text", max_event_bytes=9, trace_of=lambda _: trace)
     stretch = arrival()
-    stretch.charge()
+    decoder.decode(FakeRecord(23), stretch)
     plain, traced = [decoder.decode(FakeRecord(24, headers=[(name, b"00")]), stretch) for name in ("x", "traceparent")]
     assert traced.size - plain.size == pytest.approx(sum(map(sys.getsizeof, (trace, *trace))), rel=0.2)

@@ -33,6 +33,7 @@ NAMES = """
     tailrace_delivered_events_total counter transport
     tailrace_delivered_bytes_total counter transport
     tailrace_delivery_latency_seconds histogram transport
+    tailrace_delivered_untimed_writes_total counter transport
     tailrace_tail_bytes gauge
     tailrace_tail_max_bytes gauge
     tailrace_tail_events gauge

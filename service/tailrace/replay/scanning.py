@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from tailrace.consumer import CORRUPT_TRIES, Cluster, jittered
 from tailrace.errors import KafkaTrouble
-from tailrace.kafka import EARLIEST, CorruptBatch, NotLeader, OffsetOutOfRange, Stretch
+from tailrace.kafka import EARLIEST, CorruptBatch, NotLeader, OffsetOutOfRange, OversizedBatch, Stretch
 from tailrace.metrics import Metrics
 from tailrace.position import epoch_of
 from tailrace.reader import Reader
@@ -78,7 +78,9 @@ class Scanner:
             stretch = await self._fetched(one, node, ids)
             began, at = self._clock(), one.at
             await self.serve(one.take(stretch))
-            if isinstance(stretch.trouble, CorruptBatch):
+            if isinstance(stretch.trouble, OversizedBatch):
+                await self.serve(one.skip(stretch.trouble.next_offset, "oversized"))
+            elif isinstance(stretch.trouble, CorruptBatch):
                 await self._look_at_damage(one, stretch.trouble, tries)
             elif isinstance(stretch.trouble, OffsetOutOfRange):
                 await self._find_start(one, node, stretch.trouble)
