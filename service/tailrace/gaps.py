@@ -7,8 +7,8 @@ from __future__ import annotations
 from bisect import bisect_right
 
 MAX_GAPS = 1000
-"""Of one partition that are remembered, some 200 kB. Whoever is before an older one is told by the replay, which finds it
-again."""
+"""Of one partition that are remembered, some 200 kB. Whoever is before an older one is told by the replay, which finds
+it again."""
 
 Gap = tuple[int, int, str]
 """The first offset, the one after the last, and the reason."""

@@ -52,12 +52,15 @@ def unpack(codec: int, data: memoryview, room: memoryview) -> int:
     try:
         return unpacker(data, room)
     except (cramjam.DecompressionError, zlib.error) as error:
-        text = str(error)
-        if _FULL in text:
-            raise NoRoom from None
-        if any(each in text for each in _NO_MEMORY):
-            raise MemoryError(text) from None
-        raise Damage(text) from None
+        raise renamed(error) from None
+
+
+def renamed(error: Exception) -> Exception:
+    """Give what a codec's error means for us; it has only words to tell."""
+    text = str(error)
+    if _FULL in text:
+        return NoRoom()
+    return MemoryError(text) if any(each in text for each in _NO_MEMORY) else Damage(text)
 
 
 def _gzip(data: memoryview, room: memoryview) -> int:

@@ -6,6 +6,7 @@ Pure. Source: Kafka's own ``LegacyRecord``, and KIP-31 and KIP-32 for what offse
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -95,7 +96,8 @@ class Held:
         """Give record after record."""
         base, previous = 0, -1
         if self._relative:  # the holder has the offset of its last one (KIP-31)
-            base = self._holder.offset - max((_HEAD.unpack_from(frame)[0] for frame in _frames(self._raw)), default=0)
+            for last in deque(_frames(self._raw), maxlen=1):
+                base = self._holder.offset - _HEAD.unpack_from(last)[0]
         for frame in _frames(self._raw):
             self.kept += RECORD_BYTES
             record = self._record(frame, base)

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING
 
 from tailrace.kafka.batches import Batches, Cause, Mark, batches_in
 from tailrace.kafka.fetch import Stretch, stretch_of
-from tailrace.kafka.opening import Limits, scratch
+from tailrace.kafka.opening import Limits, Opening, scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from tailrace.event import Record
     from tailrace.kafka.batches import Outcome
     from tailrace.kafka.fetch_wire import Slice
-    from tailrace.kafka.opening import Opening
 
 MAX_PASSED = 10_000
 """Batches that are remembered, some two megabytes of memory; the oldest is forgotten first, and then opened once more,
@@ -60,10 +59,14 @@ class Passed:
 
 
 class Unpacking:
-    """Reads what a fetch brought. ``limits`` are those of one batch, and of what one answer gives at once."""
+    """Reads what a fetch brought. ``limits`` are those of one batch, and of what one answer gives at once. ``opened``
+    opens a large batch, in a thread."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(
+        self, limits: Limits | None = None, opened: Callable[[Opening], Sequence[Record] | Exception] = Opening.outcome
+    ) -> None:
         self._limits = limits or Limits()
+        self._opened = opened
         self._scratch = scratch()
         self._turn = asyncio.Lock()
         self.passed = Passed()
@@ -105,7 +108,7 @@ class Unpacking:
     async def _elsewhere(self, opening: Opening) -> Sequence[Record] | Exception:
         """Open a batch in a thread, when its turn has come; who is cancelled waits until the thread has let go."""
         async with self._turn:
-            job = asyncio.ensure_future(asyncio.to_thread(opening.outcome))
+            job = asyncio.ensure_future(asyncio.to_thread(self._opened, opening))
             try:
                 return await asyncio.shield(job)
             except asyncio.CancelledError:
