@@ -46,6 +46,7 @@ LIBRARIES = {
 
 ACROSS = {
     *("architecture", "contract", "crowd", "crowd_clients", "drain", "gone", "hardening", "hypercorn", "positions"),
+    "hardening_producers",
     *("public", "slow", "soak", "torture"),
 }
 """Test files about more than one module, or about what we stand on."""

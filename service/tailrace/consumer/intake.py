@@ -80,14 +80,20 @@ class Intake:
     async def consume(self, batches: AsyncIterator[Batch]) -> None:
         """Take in batch after batch. Several leaders may be consumed side by side: they take turns."""
         async for epochs, asked, stretches in batches:
-            async with self.turn():
-                now = self._tail.epochs
-                if now != self._epochs:
-                    self._note_epochs(now)
-                for stretch in stretches:
-                    topic = self._numbers[stretch.topic]
-                    if epochs[topic] == now[topic]:  # or it is of the topic that was here before
-                        await self._append(topic, asked, stretch)
+            await self._take_in(epochs, asked, stretches)
+            del stretches  # while the next ones come: they may be large
+
+    async def _take_in(
+        self, epochs: tuple[str, ...], asked: Mapping[tuple[str, int], int], stretches: Sequence[Stretch]
+    ) -> None:
+        async with self.turn():
+            now = self._tail.epochs
+            if now != self._epochs:
+                self._note_epochs(now)
+            for stretch in stretches:
+                topic = self._numbers[stretch.topic]
+                if epochs[topic] == now[topic]:  # or it is of the topic that was here before
+                    await self._append(topic, asked, stretch)
 
     def turn(self) -> Turn:
         """Change the tail alone, then serve everyone whom the changes concern."""
