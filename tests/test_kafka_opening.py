@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import mmap
 import tracemalloc
 from typing import TYPE_CHECKING
 
@@ -114,6 +116,19 @@ def test_memory_is_bounded() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 3 * LIMITS.batch_bytes
+
+
+def test_what_was_unpacked_is_let_go() -> None:
+    """Whatever came of it, with or without the collector of cycles."""
+    gc.collect()
+    gc.disable()
+    try:
+        for bad in (framed(zeros(64 * MIB), 1, attributes=4), batch(alone(2 * MIB), codec=4, count=2)):
+            outcome = opening(bad).outcome()
+            assert isinstance(outcome, Exception)
+            assert not [each for each in gc.get_objects() if isinstance(each, mmap.mmap)]
+    finally:
+        gc.enable()
 
 
 def test_kept_is_what_records_take() -> None:

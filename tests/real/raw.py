@@ -14,7 +14,7 @@ ANSWER_MS = 30_000
 
 
 async def produced(kafka: KafkaCluster, topic: str, *batches: bytes, partition: int = 0) -> list[int]:
-    """Have the leader append each batch; gives the offset at which each begins. A batch that is refused is a failure."""
+    """Have the leader append each batch; gives the offset at which each begins. One that is refused is a failure."""
     host, _, port = kafka.bootstrap.split(",")[0].rpartition(":")
     connection = await create_conn(host, int(port), request_timeout_ms=ANSWER_MS)
     offsets = []

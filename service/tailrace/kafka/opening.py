@@ -15,7 +15,7 @@ from aiokafka.record.default_records import DefaultRecordBatch
 
 from tailrace.kafka import legacy
 from tailrace.kafka.codecs import NoRoom, unpack
-from tailrace.kafka.counting import headers_in
+from tailrace.kafka.counting import headers_in, longest_in
 from tailrace.kafka.header import RECORDS_AT, unpacked_header
 from tailrace.kafka.records import HEADER_BYTES, RECORD_BYTES, Walker
 
@@ -32,13 +32,17 @@ the largest batch that Kafka takes unless it is told otherwise (``message.max.by
 ON_LOOP_RECORDS = 20_000
 """In such a batch: some ten milliseconds."""
 UNCOUNTED_BYTES = 512 * 1024
-"""So many may be all headers, which would take aiokafka's parser 15 milliseconds; in more they are counted first."""
+"""So many may be all headers, which would take aiokafka's parser 15 milliseconds. Of more so many are read at once, or
+they are counted first."""
+MANY_HEADERS = 100
+"""Of a record, on average: where there are more in a part of a batch, its other parts are not read before they are
+counted."""
 ODD_BYTES = 16 * 1024
 """Of a batch in which something is wrong, and whose records are read one by one on the event loop."""
 RECORDS_AT_ONCE = 1024
 """Read elsewhere before others may have the interpreter: a millisecond."""
 
-_offset_of, _headers_of = attrgetter("offset"), attrgetter("headers")
+_offset_of, _headers = attrgetter("offset"), attrgetter("headers")
 
 
 class Limits(NamedTuple):
@@ -108,10 +112,11 @@ class Opening:
         return self._opened(whole)
 
     def outcome(self) -> Sequence[Record] | Exception:
-        """Give what `run` gives, or raises, without what was unpacked, which a traceback would hold."""
+        """Give what `run` gives, or raises, without what was unpacked: tracebacks would hold that, whatever it takes."""
         try:
             return self.run()
         except Exception as error:  # noqa: BLE001  whoever waits raises it
+            error.__context__ = None
             return error.with_traceback(None)
 
     def stop(self) -> None:
@@ -128,36 +133,42 @@ class Opening:
 
     def _quickly(self, whole: memoryview) -> Sequence[Record] | None:
         """Read all records at once; None where something is odd."""
-        if self._header.magic != 2 or (len(whole) > UNCOUNTED_BYTES and self._headers_in(whole) is None):
+        header, at_once = self._header, RECORDS_AT_ONCE
+        if header.magic != 2:
             return None
-        found = self._parsed(whole)
+        if len(whole) > UNCOUNTED_BYTES:
+            at_once = UNCOUNTED_BYTES // max(longest_in(whole, RECORDS_AT, header.records), 1)
+            if not at_once and self._headers_in(whole) is None:
+                return None
+        found = self._parsed(whole, min(at_once or RECORDS_AT_ONCE, RECORDS_AT_ONCE))
         if found is not None:
-            headers = sum(map(len, map(_headers_of, found)))
-            self.kept = len(whole) + len(found) * RECORD_BYTES + headers * HEADER_BYTES
+            self.kept = len(whole) + len(found) * RECORD_BYTES + _headers_of(found) * HEADER_BYTES
         return found
 
     def _opened(self, whole: memoryview) -> Sequence[Record]:
         if self._header.magic == 2 and (headers := self._headers_in(whole)) is not None:
             self._keep(len(whole) + self._header.records * RECORD_BYTES + headers * HEADER_BYTES)
-            if (found := self._parsed(whole)) is not None:
+            if (found := self._parsed(whole, RECORDS_AT_ONCE)) is not None:
                 return found
         return self._slowly(whole)
 
     def _headers_in(self, whole: memoryview) -> int | None:
         return headers_in(whole, RECORDS_AT, self._header.records, self._limits.value_bytes)
 
-    def _parsed(self, whole: memoryview) -> Sequence[Record] | None:
-        """Let aiokafka read the records; None where it finds something wrong, or one is not where it should be."""
+    def _parsed(self, whole: memoryview, at_once: int) -> Sequence[Record] | None:
+        """Let aiokafka read the records, so many at once; None where it finds something wrong, where one is not in its
+        place, or where there are so many headers that they have to be counted first."""
         found: list[Record] = []
-        reader = DefaultRecordBatch(whole)
         try:
-            if self._header.records <= RECORDS_AT_ONCE:
-                found = list(reader)
+            if self._header.records <= at_once:
+                found = list(DefaultRecordBatch(whole))
             else:
-                reader = chain(reader)  # which must not be asked for its iterator twice
-                while some := list(islice(reader, RECORDS_AT_ONCE)):
+                reader = chain(DefaultRecordBatch(whole))  # which must not be asked for its iterator twice
+                while some := list(islice(reader, at_once)):
                     found += some
                     self._go_on()
+                    if _headers_of(some) > len(some) * MANY_HEADERS:
+                        return None
         except Stopped:
             raise
         except Exception:  # noqa: BLE001  Cython raises what it likes, MemoryError for a length of 2**62; see `Walker`
@@ -166,10 +177,11 @@ class Opening:
 
     def _is_in_place(self, found: Sequence[Record]) -> bool:
         """Whether each record has the offset that it should have; see `Shape.is_in_place`."""
-        header, offsets = self._header, list(map(_offset_of, found))
-        if len(offsets) == header.next_offset - header.first:
-            return offsets == list(range(header.first, header.next_offset))
-        within = not offsets or header.first <= offsets[0] <= offsets[-1] < header.next_offset
+        first, next_offset = self._header.first, self._header.next_offset
+        offsets = list(map(_offset_of, found))
+        if len(offsets) == next_offset - first:
+            return offsets == list(range(first, next_offset))
+        within = not offsets or first <= offsets[0] <= offsets[-1] < next_offset
         return within and all(one < next_ for one, next_ in pairwise(offsets))
 
     def _slowly(self, whole: memoryview) -> Sequence[Record]:
@@ -198,6 +210,11 @@ class Opening:
     def _go_on(self) -> None:
         if self._stopped:
             raise Stopped
+
+
+def _headers_of(records: Sequence[Record]) -> int:
+    """Count them."""
+    return sum(map(len, map(_headers, records)))
 
 
 def scratch() -> bytearray:
