@@ -112,7 +112,7 @@ class Opening:
         return self._opened(whole)
 
     def outcome(self) -> Sequence[Record] | Exception:
-        """Give what `run` gives, or raises, without what was unpacked: tracebacks would hold that, whatever it takes."""
+        """Give what `run` gives, or raises, without what was unpacked: tracebacks would hold that."""
         try:
             return self.run()
         except Exception as error:  # noqa: BLE001  whoever waits raises it
