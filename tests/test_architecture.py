@@ -24,6 +24,7 @@ MAX_FUNCTION_LINES = 50
 LIBRARIES = {
     "aiokafka": {"kafka"},
     "confluent_kafka": {"dev"},
+    "cramjam": {"kafka"},
     "cryptography": {"auth"},
     "h11": {"server"},
     "h2": {"server"},

@@ -103,6 +103,7 @@ def test_how_values_are_written(name: str, text: str, expected: object) -> None:
         ("TAIL_MAX_BYTES", "1MB", "must be a number of bytes, or of KiB, MiB or GiB such as 256MiB"),
         ("TAIL_MAX_BYTES", "1000", "must be greater than or equal to 1048576"),
         ("MAX_EVENT_BYTES", "1GiB", "must not be larger than TAILRACE_TAIL_MAX_BYTES"),
+        ("MAX_BATCH_BYTES", "1KiB", "must be greater than or equal to 1048576"),
         ("HEARTBEAT_SECONDS", "0", "must be greater than or equal to 1"),
         ("DRAIN_SECONDS", "nan", "must be a finite number"),
         ("DRAIN_SECONDS", "soon", "must be a number"),
@@ -309,6 +310,25 @@ def test_settings_are_frozen() -> None:
 def test_the_session_header(text: str, expected: str | None) -> None:
     """None means that the key names the session."""
     assert expected == settings(SESSION_FROM=text).session_header
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ({}, 64 * 1024**2),
+        ({"MAX_EVENT_BYTES": "8MiB"}, 128 * 1024**2),
+        ({"MAX_EVENT_BYTES": "8MiB", "MAX_BATCH_BYTES": "9MiB"}, 9 * 1024**2),
+    ],
+)
+def test_what_a_batch_may_take(given: dict[str, str], expected: int) -> None:
+    """What was set, else room for sixteen events, and 64 MiB at least."""
+    assert expected == settings(**given).batch_bytes
+
+
+def test_a_batch_has_room_for_an_event() -> None:
+    """Or none of the largest would ever be delivered."""
+    with pytest.raises(ConfigurationError, match="TAILRACE_MAX_BATCH_BYTES must not be smaller than TAILRACE_MAX_EV"):
+        settings(MAX_EVENT_BYTES="4MiB", MAX_BATCH_BYTES="3MiB")
 
 
 @pytest.mark.parametrize("text", ["[::1]:8080", "localhost:80"])

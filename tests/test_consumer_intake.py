@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from builders import DECODER, EPOCH, FakeRecord, attached, make_reader, make_tail
 from tailrace.consumer import Intake
-from tailrace.consumer.intake import Batch
-from tailrace.kafka import NotLeader, Stretch
+from tailrace.consumer.intake import RECORDS_AT_ONCE, Batch
+from tailrace.kafka import NotLeader, OversizedBatch, Stretch
 from tailrace.metrics import Metrics
 from tailrace.tail import Tail
 
@@ -173,6 +173,36 @@ async def test_the_troubled_stretch_is_told_after_it_was_appended() -> None:
     given = stretch(FakeRecord(0), next_offset=1, trouble=NotLeader("t", 0))
     await one.consume(batches(batch(given)))
     assert [(1, given)] == told
+
+
+async def test_an_oversized_batch_is_jumped_over_once_what_lies_before_it_was_appended() -> None:
+    """It is counted as what it is, and nobody is told of a trouble with the partition."""
+    tail, metrics = make_tail(), Metrics()
+    told: list[KafkaTrouble | None] = []
+    one = Intake(tail, DECODER, iter(()).__next__, lambda each: told.append(each.trouble), metrics=metrics)
+    await one.consume(batches(batch(stretch(FakeRecord(0), next_offset=1, trouble=OversizedBatch(*PLACE, 1, 5, "no")))))
+    assert (told, tail.next_offset(0, 0), tail.beyond_gap(0, 0, 1)) == ([None], 5, (5, "oversized"))
+    lines = metrics.render()[0].decode().splitlines()
+    assert 'tailrace_kafka_jumps_total{reason="oversized"} 1.0' in lines
+    assert "tailrace_kafka_failures_total 0.0" in lines
+
+
+async def test_the_loop_has_turns_while_many_records_are_appended() -> None:
+    """All of them are there before anyone is served."""
+    tail = make_tail(max_bytes=1 << 30)
+    turns: list[int] = []
+
+    async def count_turns() -> None:
+        while len(turns) < 99:
+            turns.append(tail.events)
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    given = stretch(*map(FakeRecord, range(2 * RECORDS_AT_ONCE + 1)), next_offset=2 * RECORDS_AT_ONCE + 1)
+    await intake(tail).consume(batches(batch(given)))
+    counting.cancel()
+    assert sorted({*turns}) == [RECORDS_AT_ONCE, 2 * RECORDS_AT_ONCE]
+    assert (tail.events, tail.next_offset(0, 0)) == (2 * RECORDS_AT_ONCE + 1,) * 2
 
 
 async def test_a_topic_made_again_is_counted_and_its_lag_forgotten(caplog: pytest.LogCaptureFixture) -> None:

@@ -25,9 +25,11 @@ from tailrace.kafka import (
     BrokerUnavailable,
     CorruptBatch,
     Identity,
+    NoMemory,
     NotAuthorized,
     NotLeader,
     OffsetOutOfRange,
+    OversizedBatch,
     Stretch,
     UnknownTopic,
 )
@@ -298,6 +300,33 @@ async def test_a_batch_that_cannot_be_read_is_jumped_over_after_three_tries(capl
         assert '"reason":"unreadable"' in data(wire)[0]
         assert "good" == data(wire)[1]
     assert [f"jumping from 0 to 2: {corrupt}"] == caplog.messages
+
+
+async def test_an_oversized_batch_is_passed_over_at_once() -> None:
+    """It holds nobody up, and nothing is wrong with Kafka; readers are told of it as what it is."""
+    async with reading(FakeKafka(t=1)) as it:
+        await it.warm()
+        wire = it.subscribed()
+        it.kafka.logs[FIRST].troubles.append(OversizedBatch(*FIRST, 0, 2, "too many bytes"))
+        it.kafka.produce(FIRST, b"bad", b"bad", b"good")
+        begin = it.loop.time()
+        await it.reached(FIRST, 3)
+        assert it.loop.time() - begin < HOLD_SECONDS / 2
+        assert (['"reason":"oversized"' in each for each in data(wire)], data(wire)[-1]) == ([True, False], "good")
+        assert it.consumer.degraded == []
+
+
+async def test_too_little_memory_is_waited_for() -> None:
+    """However often there is: no batch is passed over for it, and the operator is told."""
+    async with reading(FakeKafka(t=1)) as it:
+        await it.warm()
+        wire = it.subscribed()
+        trouble = NoMemory(*FIRST, 0, 1, "there is not enough memory")
+        it.kafka.logs[FIRST].troubles += [trouble] * (CORRUPT_TRIES + 2)
+        it.kafka.produce(FIRST, b"good")
+        await until(lambda: it.consumer.degraded == [str(trouble)])
+        await it.reached(FIRST, 1)
+        assert ["good"] == data(wire)
 
 
 async def test_the_tries_of_one_batch_are_not_counted_for_another() -> None:

@@ -17,10 +17,10 @@ from tailrace import __version__, cli, config, control, hosts, websocket
 from tailrace.app import admin_app, public_app
 from tailrace.auth import BEARER_SUBPROTOCOL, credential
 from tailrace.errors import ComeBack, Farewell, Refused, TokenTimeout
-from tailrace.event import MAX_SESSION_CHARACTERS
 from tailrace.position import MAX_ID_BYTES
 from tailrace.resume import From
 from tailrace.server.settings import FRAMES_AT_ONCE, FRAMES_PER_SECOND, MAX_MESSAGE_BYTES
+from tailrace.session import MAX_SESSION_CHARACTERS
 from tailrace.subscription.pulse import MAX_UNANSWERED_PINGS
 
 ROOT = Path(__file__).parents[1]

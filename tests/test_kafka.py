@@ -49,6 +49,7 @@ from tailrace.kafka import (
     NotAuthorized,
     NotLeader,
     OffsetOutOfRange,
+    Stretch,
     TopicIdentity,
     UnknownTopic,
 )
@@ -244,7 +245,7 @@ def test_old_message_formats_are_read() -> None:
 
 def test_nothing_is_nothing() -> None:
     """An empty answer leaves the position alone."""
-    assert read_batches(b"", 5) == ([], 5, -1, None)
+    assert read_batches(b"", 5) == ([], 5, -1, None, 0)
 
 
 def test_newest_of_all_that_was_passed() -> None:
@@ -394,16 +395,20 @@ def test_a_fetch_answer_is_read_as_the_schema_says() -> None:
     ]
 
 
+def stretch_read(part: Slice, asked: int) -> Stretch:
+    return stretch_of(part, read_batches(part.data, asked, part.aborted), "t")
+
+
 def test_a_partitions_error_stays_in_its_stretch() -> None:
     """No records, and the offset as it was asked for."""
-    stretch = stretch_of(Slice("t", 3, 6, -1, -1, -1, [], b""), 42, "t")
+    stretch = stretch_read(Slice("t", 3, 6, -1, -1, -1, [], b""), 42)
     assert isinstance(stretch.trouble, NotLeader)
-    assert (stretch.records, stretch.next_offset) == ((), 42)
+    assert (list(stretch.records), stretch.next_offset) == ([], 42)
 
 
 def test_a_corrupt_batch_is_named_with_its_place() -> None:
     """The trouble carries the batch's offsets, and its sentence says where it lies."""
-    stretch = stretch_of(Slice("t", 3, 0, 99, 99, 0, [], broken(batch(4, [b"x", b"y"]))), 4, "t")
+    stretch = stretch_read(Slice("t", 3, 0, 99, 99, 0, [], broken(batch(4, [b"x", b"y"]))), 4)
     assert isinstance(stretch.trouble, CorruptBatch)
     assert (stretch.trouble.first_offset, stretch.trouble.next_offset, stretch.next_offset) == (4, 6, 4)
     assert str(stretch.trouble) == (
@@ -414,7 +419,7 @@ def test_a_corrupt_batch_is_named_with_its_place() -> None:
 def test_a_damaged_end_never_lies_past_the_log() -> None:
     """The header that says where a bad batch ends may be the damaged part."""
     data = broken(patched(batch(4, [b"x"]), last_delta=2**30))
-    trouble = stretch_of(Slice("t", 0, 0, 50, 50, 0, [], data), 4, "t").trouble
+    trouble = stretch_read(Slice("t", 0, 0, 50, 50, 0, [], data), 4).trouble
     assert isinstance(trouble, CorruptBatch)
     assert trouble.next_offset == 50
 

@@ -15,6 +15,7 @@ from tailrace import __version__
 from tailrace.errors import Forbidden, GoingAway, TooManyConnections
 from tailrace.metrics import TABLE, Deliveries, Histogram, Lag, Metrics, markdown, measure_loop_lag
 from tailrace.metrics.table import LIMITS, RESETS, SKIPS, UNADDRESSED
+from tailrace.metrics.values import CLOCKS_DIFFER_SECONDS, LATE_SECONDS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "service" / "tailrace"
@@ -33,6 +34,7 @@ NAMES = """
     tailrace_delivered_events_total counter transport
     tailrace_delivered_bytes_total counter transport
     tailrace_delivery_latency_seconds histogram transport
+    tailrace_delivered_untimed_writes_total counter transport
     tailrace_tail_bytes gauge
     tailrace_tail_max_bytes gauge
     tailrace_tail_events gauge
@@ -145,6 +147,25 @@ def test_history_has_no_latency() -> None:
     deliveries.count_history(3, 700)
     assert (3, 700) == (deliveries.events, deliveries.bytes)
     assert 0 == sum(value for _, _, value in deliveries.latency.samples())
+
+
+@pytest.mark.parametrize("seconds", [-CLOCKS_DIFFER_SECONDS - 1, LATE_SECONDS + 1, 1_700_000_000.0, -31_536_000.0])
+def test_a_timestamp_that_is_no_time_is_no_latency(seconds: float) -> None:
+    """One of 1970, or of next year, would be in the sum until a restart; it is counted apart."""
+    metrics = Metrics()
+    metrics.deliveries["sse"].count(1, 100, 0.5)
+    metrics.deliveries["sse"].count(1, 100, seconds)
+    samples = told(metrics)
+    names = ("delivered_events_total", "delivery_latency_seconds_sum", "delivered_untimed_writes_total")
+    assert [2, 0.5, 1] == [samples[f'tailrace_{name}{{transport="sse"}}'] for name in names]
+
+
+@pytest.mark.parametrize("seconds", [-CLOCKS_DIFFER_SECONDS, 0.0, LATE_SECONDS])
+def test_a_timestamp_of_this_day_is_believed(seconds: float) -> None:
+    """Clocks differ, and a service may be late."""
+    deliveries = Deliveries()
+    deliveries.count(1, 100, seconds)
+    assert (0, 1) == (deliveries.untimed, [value for _, _, value in deliveries.latency.samples()][-2])
 
 
 def test_buckets_hold_the_smaller_ones_too() -> None:
@@ -295,6 +316,17 @@ def test_lag_is_never_below_zero(newest_ms: int | None) -> None:
     lag = Lag(clock=lambda: 1000.0)
     lag.note("t", 0, 5, newest_ms)
     assert {("t", "0"): 0.0} == lag.seconds()
+
+
+@pytest.mark.parametrize("stamp", [0, 1, -1, 4_000_000_000_000])
+def test_lag_does_not_believe_every_timestamp(stamp: int) -> None:
+    """A record with one that is no time counts as written when it was read: its age shows that reading has stopped."""
+    now = [2_000_000_000.0]
+    lag = Lag(clock=lambda: now[0])
+    lag.note("t", 0, 5, stamp)
+    first = lag.seconds()
+    now[0] += 7
+    assert ({("t", "0"): 0.0}, {("t", "0"): 7.0}) == (first, lag.seconds())
 
 
 def test_a_topic_made_again_has_other_partitions() -> None:

@@ -12,10 +12,10 @@ from builders import BODY, FakeRecord, ListWire, append, make_reader
 from leaping import leaping, until
 from replaying import House, at_work
 from tailrace.consumer import CORRUPT_TRIES
-from tailrace.kafka import CorruptBatch, NotLeader, OffsetOutOfRange, UnknownTopic
+from tailrace.kafka import CorruptBatch, NoMemory, NotLeader, OffsetOutOfRange, OversizedBatch, UnknownTopic
 from tailrace.metrics import Metrics
 from tailrace.replay import Scanner
-from tailrace.replay.scanning import BACKOFF_SECONDS, FETCH_WAIT_MS, PARSE_SECONDS
+from tailrace.replay.scanning import BACKOFF_SECONDS, FETCH_WAIT_MS, PARSE_SECONDS, TAKEN_AT_ONCE
 from tailrace.tail import WAKE_SLICE_SECONDS
 
 PLACE = ("t", 0)
@@ -63,6 +63,35 @@ async def test_batch_that_cannot_be_read_is_tried_and_passed_over() -> None:
     log.troubles += [None, *[CorruptBatch(*PLACE, 2, 4, "its checksum is wrong")] * CORRUPT_TRIES]
     assert await replayed(house) == ["0", "1", "reset", "4", "5", "live"]
     assert house.fetches == [(0, 0), *[(0, 2)] * CORRUPT_TRIES, (0, 4)]
+
+
+async def test_oversized_batch_is_passed_over_at_the_first_try() -> None:
+    """It will not be smaller; its readers are told in its place, whoever comes and however often."""
+    house = House()
+    house.history(6)
+    house.kafka.at_once = 2
+    log = house.kafka.logs[PLACE]
+    log.troubles += [None, OversizedBatch(*PLACE, 2, 4, "too many bytes")]
+    assert await replayed(house) == ["0", "1", "reset", "4", "5", "live"]
+    assert house.fetches == [(0, 0), (0, 2), (0, 4)]
+
+
+async def test_too_little_memory_is_waited_for() -> None:
+    """However often there is: nobody is told that anything is lost."""
+    house = House()
+    house.history(2)
+    house.kafka.logs[PLACE].troubles += [NoMemory(*PLACE, 0, 2, "there is not enough memory")] * (CORRUPT_TRIES + 2)
+    assert await replayed(house) == ["0", "1", "live"]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_large_batch_is_handed_over_in_parts(more: int) -> None:
+    """Whole all the same."""
+    house = House()
+    count = 2 * TAKEN_AT_ONCE + more
+    house.history(count)
+    assert await replayed(house) == [*map(str, range(count)), "live"]
+    assert len(house.fetches) == 1
 
 
 async def test_batch_that_can_be_read_after_all_is_delivered() -> None:

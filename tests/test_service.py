@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
 from asgi import EVENTS, SECRET, Exchange, bearer, raw_scope, scope
+from builders import EPOCH, FakeRecord, append
 from tailrace.app import public_app
 from tailrace.config import Settings, load
 from tailrace.dev import MAX_WAIT_MS, EmbeddedBroker
 from tailrace.errors import Draining
+from tailrace.kafka import Limits
 from tailrace.replay import Bounds
 from tailrace.service import made, running
 from tailrace.timers import Wheel
@@ -68,6 +72,27 @@ async def test_metrics_show_the_service_as_it_is(line: str) -> None:
     """A gauge is read when it is scraped, and not when it was made."""
     service = made(settings(TAIL_MAX_BYTES="1MiB"), Wheel(), Tracing(), MAX_WAIT_MS)
     assert line in service.metrics.render()[0].decode().splitlines()
+
+
+@pytest.mark.parametrize("stamp, expected", [(0, 7.0), (1, 7.0), (-1, 7.0), (4_000_000_000_000, 7.0), (None, 60.0)])
+async def test_the_oldest_events_age(stamp: int | None, expected: float) -> None:
+    """By its own timestamp, and since it came where that is no time."""
+    service = made(settings(), Wheel(), Tracing(), MAX_WAIT_MS)
+    service.tail.learn(0, EPOCH, 1)
+    [event] = append(service.tail, FakeRecord(0, timestamp=int((time.time() - 60) * 1000) if stamp is None else stamp))
+    event.arrival.at_ns = time.time_ns() - 7 * 10**9
+    lines = dict(line.rsplit(" ", 1) for line in service.metrics.render()[0].decode().splitlines())
+    assert float(lines["tailrace_tail_oldest_event_age_seconds"]) == pytest.approx(expected, abs=5)
+
+
+async def test_live_reading_and_replay_share_what_they_know_of_batches() -> None:
+    """One memory of those that are oversized, and one turn for those that are large; the bounds are the settings'."""
+    service = made(settings(MAX_EVENT_BYTES="1000", MAX_BATCH_BYTES="2MiB"), Wheel(), Tracing(), MAX_WAIT_MS)
+    live: Any = service.consumer._kafka
+    replay: Any = service.replay._scanner._kafka
+    assert live is not replay
+    assert live._unpacking is replay._unpacking
+    assert live._unpacking._limits == Limits(2 * 1024**2, 1000)
 
 
 async def test_bounds_of_the_replay_are_the_settings() -> None:

@@ -27,6 +27,7 @@ only from lines below its own (``tests/test_architecture.py`` holds it to that):
     reader/        one subscriber's place in the tail, and ``flush``
     tail           the bounded newest events of all sessions
     ahead          who waits for this replica to reach their position, by partition
+    gaps           where the log was passed over, and why
     view           one session's part of the tail, and who reads it
     timers         one wheel: heartbeats, expiries, send time-outs
     wire           write, writable, abort; the plain-ASGI one
@@ -35,6 +36,8 @@ only from lines below its own (``tests/test_architecture.py`` holds it to that):
     tracing/       a sampled event's spans: processed, delivered; the only package that knows OpenTelemetry
     encoding       an event written for the wires: SSE text, HTTP/1.1 chunks, WebSocket frames
     event          a record, decoded
+    session        which names a session may have
+    names          the types of events; texts that repeat, decoded once
     position       parse, format, compare; epochs
     config/        Settings, frozen, from the environment and a TOML file
     log            one line per event, on stderr

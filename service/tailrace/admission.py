@@ -19,7 +19,6 @@ from starlette.types import Scope
 from tailrace import auth
 from tailrace.auth import Principal, Verifier
 from tailrace.errors import BadRequest, ComeBack, Draining, KafkaTrouble, Refused, Unauthenticated
-from tailrace.event import session_problem
 from tailrace.resume import (
     Offsets,
     Start,
@@ -32,6 +31,7 @@ from tailrace.resume import (
     wish_of,
     within,
 )
+from tailrace.session import session_problem
 from tailrace.subscription import Subscription, Subscriptions
 
 logger = logging.getLogger(__name__)

@@ -10,23 +10,22 @@ tombstone is the session's *end*. They have ids and are kept, read and evicted l
 from __future__ import annotations
 
 import base64
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from functools import lru_cache
 from typing import NamedTuple, Protocol
 
-from tailrace.errors import TailraceError
+from tailrace.names import MAX_TYPE_BYTES, IllegalType, Names, type_of
 from tailrace.position import Position
+from tailrace.session import MAX_SESSION_BYTES, Unaddressed, session_of
 
-MAX_SESSION_CHARACTERS = 256
-MAX_TYPE_CHARACTERS = 256
-RESERVED_TYPES = frozenset({"error", "open"})
-"""EventSource's own events: a record's type must not be taken for them."""
-RESERVED_PREFIX = "tailrace."
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+MAX_HEADERS = 1000
+"""Of one record that are looked at. Producers use some ten, tracing and CloudEvents included; a record of two megabytes
+may have a million, each of which is three objects."""
+SESSION_CACHE_BYTES = 16 * 1024**2
+"""Some seventy thousand names of 20 characters."""
+TYPE_CACHE_BYTES = 256 * 1024
+"""A thousand types of 30 characters: producers use a handful."""
 
 
 class Record(Protocol):
@@ -44,12 +43,23 @@ class Record(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
 
 
-class Unaddressed(TailraceError):
-    """A record without a usable session; ``reason`` is a word for metrics and logs."""
+class Flawed(NamedTuple):
+    """A record that was not read in full, and why: ``reason`` is a word for its readers and for metrics.
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    ``key`` and ``headers`` are what was read. A key longer than `MAX_SESSION_BYTES` is cut somewhere behind them.
+    """
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+    reason: str
+    value: bytes | None = None
+
+    @property
+    def is_malformed(self) -> bool:
+        """Whether it does not keep to Kafka's format; otherwise there was only too much of something."""
+        return self.reason == "malformed"
 
 
 class Kind(Enum):
@@ -160,44 +170,6 @@ _TRACE_BYTES = 150
 """A `Trace` with its two numbers."""
 
 
-def session_problem(name: str) -> str | None:
-    """Say why ``name`` cannot be a session, or None. The same rule for record keys and for addresses."""
-    if not 1 <= len(name) <= MAX_SESSION_CHARACTERS:
-        return f"a session has 1 to {MAX_SESSION_CHARACTERS} characters"
-    if _CONTROL.search(name):
-        return "a session has no control characters"
-    if not {"", ".", ".."}.isdisjoint(name.split("/")):
-        return "a session has no empty, '.' or '..' segments"
-    if name.endswith("*"):  # a token could not name it alone
-        return "a session does not end in '*', which in a token stands for every session that begins like this"
-    return None
-
-
-@lru_cache(maxsize=65536)  # sessions repeat record after record: one string for all their events, checked once
-def _session(raw: bytes) -> str:
-    try:
-        name = raw.decode()
-    except UnicodeDecodeError:
-        raise Unaddressed("session_not_utf8") from None
-    if name.endswith("*"):
-        raise Unaddressed("session_ends_in_star")
-    if session_problem(name) is not None:
-        raise Unaddressed("session_illegal")
-    return name
-
-
-@lru_cache(maxsize=1024)
-def _type(raw: bytes) -> str | None:
-    """Decode a record's type; None when it cannot stand in an ``event:`` line."""
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        return None
-    if len(text) > MAX_TYPE_CHARACTERS or _CONTROL.search(text):
-        return None
-    return f"record:{text}" if text in RESERVED_TYPES or text.startswith(RESERVED_PREFIX) else text
-
-
 _NO_HEADERS: dict[str, bytes | None] = {}
 
 
@@ -220,10 +192,12 @@ class Decoder:
         self._base64 = encoding == "base64"
         self._max_event_bytes = max_event_bytes
         self._trace_of = trace_of
+        self._sessions = Names(session_of, SESSION_CACHE_BYTES)
+        self._types = Names(type_of, TYPE_CACHE_BYTES)
 
     def address(self, record: Record) -> bytes | None:
         """Give the name of the record's session as it came; None where it has none."""
-        return record.key if self._session_header is None else dict(record.headers).get(self._session_header)
+        return record.key if self._session_header is None else _by_name(record.headers).get(self._session_header)
 
     def decode(self, record: Record, arrival: Arrival) -> Event:
         """Make an event of ``record``.
@@ -231,31 +205,56 @@ class Decoder:
         Raises:
             Unaddressed: the record belongs to no session.
         """
-        headers = dict(record.headers) if record.headers else _NO_HEADERS  # the last of duplicates wins
-        session = record.key if self._session_header is None else headers.get(self._session_header)
-        if session is None:
+        headers = _by_name(record.headers) if record.headers else _NO_HEADERS
+        raw = record.key if self._session_header is None else headers.get(self._session_header)
+        if raw is None:
+            if isinstance(record, Flawed) and record.is_malformed:
+                raise Unaddressed("malformed")
             raise Unaddressed("no_session")
-        kind, type_, data = self._content(record.value, headers)
-        event = Event(arrival, record.offset, record.timestamp, _session(session), kind, type_, data)
+        session = (len(raw) <= MAX_SESSION_BYTES and self._sessions.get(raw)) or self._sessions.learn(raw)
+        kind, type_, data = self._content(record, headers)
+        event = Event(arrival, record.offset, record.timestamp, session, kind, type_, data)
+        if self._sessions.uncharged or self._types.uncharged:
+            event.size += self._sessions.charge() + self._types.charge()
         if headers and self._trace_of is not None and (parent := headers.get("traceparent")):
             event.trace = self._trace_of(parent)
             event.size += 0 if event.trace is None else _TRACE_BYTES
         return event
 
-    def _content(self, value: bytes | None, headers: Mapping[str, bytes | None]) -> tuple[Kind, str, bytes]:
+    def _content(self, record: Record, headers: Mapping[str, bytes | None]) -> tuple[Kind, str, bytes]:
+        if headers and len(record.headers) > MAX_HEADERS:
+            return SKIPPED, "too_many_headers", b""
+        value = record.value
         if value is None:
-            # Where a header names the session, records may still be under way in another partition.
-            return (END, "", b"") if self._session_header is None else (SKIPPED, "tombstone", b"")
-        # `ce_type` is CloudEvents' in its Kafka binding.
-        raw = (headers.get("event") or headers.get("ce_type")) if headers else None
-        type_ = _type(raw) if raw else ""
-        if type_ is None:
-            return SKIPPED, "illegal_type", b""
+            return self._without_value(record)
         if len(value) > self._max_event_bytes:
             return SKIPPED, "too_large", b""
+        if (type_ := self._type(headers) if headers else "") is None:
+            return SKIPPED, "illegal_type", b""
         if self._base64:
             return MESSAGE, type_, base64.b64encode(value)
         return (MESSAGE, type_, value) if value.isascii() or _is_utf8(value) else (SKIPPED, "not_text", b"")
+
+    def _without_value(self, record: Record) -> tuple[Kind, str, bytes]:
+        if isinstance(record, Flawed):
+            return SKIPPED, record.reason, b""
+        # Where a header names the session, records may still be under way in another partition.
+        return (END, "", b"") if self._session_header is None else (SKIPPED, "tombstone", b"")
+
+    def _type(self, headers: Mapping[str, bytes | None]) -> str | None:
+        """Give the event's type; None where it cannot stand in an ``event:`` line."""
+        raw = headers.get("event") or headers.get("ce_type")  # which is CloudEvents' in its Kafka binding
+        if not raw:
+            return ""
+        try:
+            return (len(raw) <= MAX_TYPE_BYTES and self._types.get(raw)) or self._types.learn(raw)
+        except IllegalType:
+            return None
+
+
+def _by_name(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, bytes | None]:
+    """Give the first `MAX_HEADERS` by their names; the last of duplicates wins."""
+    return dict(headers if len(headers) <= MAX_HEADERS else headers[:MAX_HEADERS])
 
 
 def _is_utf8(value: bytes) -> bool:

@@ -1,7 +1,7 @@
 """The token that `tailrace token` prints: signed with the service's secret, and only if the service would take it.
 
-For operators at a terminal. Looks at what it has made with the service's own verifier, and at the names with the rule
-for sessions, so that no check is written twice.
+For operators at a terminal. Looks at what it has made with the service's own verifier, so that no check is written
+twice.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from tailrace import auth
 from tailrace.config import Settings
 from tailrace.errors import ConfigurationError, InvalidToken
-from tailrace.event import session_problem
 from tailrace.service import verifier_of
 
 ALGORITHM = "HS256"
@@ -27,9 +26,10 @@ def issued(settings: Settings, sessions: Sequence[str], subject: str, ttl_second
     """
     if settings.jwt_secret is None:
         raise ConfigurationError(["TAILRACE_JWT_SECRET: expected, to sign with; a public key cannot sign"])
+    unfit = {each: why for each in sessions if (why := auth.entry_problem(each)) is not None}
     made = auth.issue(
         settings.jwt_secret.get_secret_value(),
-        sessions=sessions,
+        sessions=[each for each in sessions if each not in unfit],  # so that what else is wrong is told, too
         subject=subject,
         ttl_seconds=ttl_seconds,
         audience=settings.jwt_audience,
@@ -37,7 +37,7 @@ def issued(settings: Settings, sessions: Sequence[str], subject: str, ttl_second
         now=time.time(),
         algorithm=next(iter(settings.jwt_algorithms), ALGORITHM),
     )
-    problems = [f"--session {each!r} fits no session: {why}" for each in sessions if (why := _unfit(each)) is not None]
+    problems = [f"--session {each!r} fits no session: {why}" for each, why in unfit.items()]
     try:
         verifier_of(settings).verify(made)
     except InvalidToken as error:
@@ -57,11 +57,3 @@ def doubts(sessions: Sequence[str], ttl_seconds: int) -> Iterator[str]:
     if ttl_seconds > auth.MAX_STREAM_SECONDS:
         days = ttl_seconds / DAY_SECONDS
         yield f"whoever has this token can come back for {days:.1f} days, though each stream ends after a day"
-
-
-def _unfit(entry: str) -> str | None:
-    """Say why no session can have this name, or one that begins so."""
-    if not entry.endswith("*"):
-        return session_problem(entry)
-    beginning = entry[:-1]
-    return session_problem(f"{beginning}x") and session_problem(beginning)  # 256 characters may be a whole name

@@ -20,8 +20,8 @@ from tailrace.auth import Verifier
 from tailrace.config import Settings
 from tailrace.consumer import IDLE_WAIT_MS, Consumer
 from tailrace.event import Decoder
-from tailrace.kafka import GroupCommits, Kafka, KafkaConnection
-from tailrace.metrics import Metrics, Reading, measure_loop_lag
+from tailrace.kafka import GroupCommits, Kafka, KafkaConnection, Limits, Unpacking
+from tailrace.metrics import Metrics, Reading, believed_age, measure_loop_lag
 from tailrace.replay import Bounds, Replay, Scanner
 from tailrace.subscription import Subscriptions, Terms
 from tailrace.tail import Tail
@@ -79,8 +79,9 @@ def made(settings: Settings, wheel: Wheel, tracing: Tracing, idle_wait_ms: int) 
     tail = Tail(sorted(settings.kafka_topics), settings.tail_max_bytes)
     metrics = Metrics(gauges(lambda: service))
     decoder = _decoder(settings, tracing)
+    unpacking = Unpacking(Limits(settings.batch_bytes, settings.max_event_bytes))
     consumer = Consumer(
-        _kafka(settings, tail),
+        _kafka(settings, tail, unpacking),
         tail,
         decoder,
         warmup_seconds=settings.warmup_seconds,
@@ -88,7 +89,7 @@ def made(settings: Settings, wheel: Wheel, tracing: Tracing, idle_wait_ms: int) 
         on_sampled=tracing.consumed,
         metrics=metrics,
     )
-    scanner = Scanner(_kafka(settings, tail), tail, refreshed=consumer.refreshed, metrics=metrics)
+    scanner = Scanner(_kafka(settings, tail, unpacking), tail, refreshed=consumer.refreshed, metrics=metrics)
     replay = Replay(scanner, tail, decoder, _bounds(settings))
     subscriptions = Subscriptions(
         tail,
@@ -112,9 +113,10 @@ def made(settings: Settings, wheel: Wheel, tracing: Tracing, idle_wait_ms: int) 
     return service
 
 
-def _kafka(settings: Settings, tail: Tail) -> Kafka:
+def _kafka(settings: Settings, tail: Tail, unpacking: Unpacking) -> Kafka:
     """Make a client; live reading and replay have one each, so that neither waits for the other's answers."""
-    return Kafka(connection_of(settings), tail.topics, isolation_level=settings.kafka_isolation_level)
+    isolation_level = settings.kafka_isolation_level
+    return Kafka(connection_of(settings), tail.topics, isolation_level=isolation_level, unpacking=unpacking)
 
 
 def gauges(of: Callable[[], Service]) -> Mapping[str, Callable[[], Reading]]:
@@ -140,8 +142,11 @@ def gauges(of: Callable[[], Service]) -> Mapping[str, Callable[[], Reading]]:
 
 
 def _oldest_age(tail: Tail) -> float:
-    oldest = tail.oldest
-    return 0.0 if oldest is None else max(0.0, time.time() - oldest.timestamp_ms / 1000)
+    """Give the age of the oldest event by its own timestamp, or since it came, where that one is not to be believed."""
+    if (oldest := tail.oldest) is None:
+        return 0.0
+    now = time.time()
+    return believed_age(now, oldest.timestamp_ms, now - oldest.arrival.at_ns / 1e9)
 
 
 def _decoder(settings: Settings, tracing: Tracing) -> Decoder:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from tailrace.ahead import Ahead, Waiting
 from tailrace.encoding import Format
 from tailrace.event import BYTES_HEADER, Arrival, Event
+from tailrace.gaps import Gaps
 from tailrace.position import NO_TOPIC, Position
 from tailrace.view import VIEW_BYTES, Follower, View
 
@@ -39,7 +40,7 @@ class Tail:
         self._next: list[list[int]] = [[] for _ in self.topics]
         self._floor: list[list[int]] = [[] for _ in self.topics]
         self._start: list[list[int]] = [[] for _ in self.topics]
-        self._gaps: dict[tuple[int, int], tuple[int, int, str]] = {}
+        self._gaps = Gaps()
         self._events: deque[Event] = deque()
         self._views: dict[str, View] = {}
         self._touched: dict[View, None] = {}
@@ -99,9 +100,8 @@ class Tail:
         return offsets[partition] if partition < len(offsets) else 0
 
     def beyond_gap(self, topic: int, partition: int, offset: int) -> tuple[int, str]:
-        """Where the last jump passed over ``offset``, give where it went and why; elsewhere 0 and nothing."""
-        begin, end, reason = self._gaps.get((topic, partition), (0, 0, ""))
-        return (end, reason) if begin <= offset < end else (0, "")
+        """Where a jump passed over ``offset``, give where it went and why; elsewhere 0 and nothing."""
+        return self._gaps.beyond((topic, partition), offset)
 
     # What comes in.
 
@@ -178,7 +178,7 @@ class Tail:
         self._scatter()
         self._drop(lambda arrival: arrival.topic == topic and arrival.partition == partition)
         before = self._next[topic][partition]
-        self._gaps[topic, partition] = (before, offset, reason)
+        self._gaps.add((topic, partition), before, offset, reason)
         self.begin(topic, partition, offset)
         if offset < before:  # what will come there now is not what readers had
             for view in self._views.values():
@@ -189,7 +189,7 @@ class Tail:
         """Leave a topic that was deleted and made again: nothing that is known of it means anything any more."""
         self._scatter()
         self._drop(lambda arrival: arrival.topic == topic)
-        self._gaps = {place: gap for place, gap in self._gaps.items() if place[0] != topic}
+        self._gaps.forget(topic)
         self._next[topic], self._floor[topic], self._start[topic] = [], [], []
         for view in self._views.values():
             for reader in view.readers:
@@ -204,16 +204,21 @@ class Tail:
                 self._touched[view] = None
 
     def _drop(self, gone: Callable[[Arrival], bool]) -> None:
-        for view in list(self._views.values()):
-            kept = [event for event in view.events if not gone(event.arrival)]
-            view.first = view.end - len(kept)
-            view.events = deque(kept)
+        """Take out the events of some arrivals. Any producer can have that done, so it does no more than it must."""
+        arrivals = {arrival for arrival in {event.arrival for event in self._events} if gone(arrival)}
+        dropped = [event for event in self._events if event.arrival in arrivals] if arrivals else []
+        for session in {event.session for event in dropped}:
+            view = self._views[session]
+            view.events = deque(event for event in view.events if event.arrival not in arrivals)
+            view.first = view.end - len(view.events)
+            if not view.events and not view.readers:
+                self._forget(view)
+        for view in self._views.values():
             for reader in view.readers:
                 reader.look_again()
-            if not kept and not view.readers:
-                self._forget(view)
-        self.bytes -= sum(event.size for event in self._events if gone(event.arrival))
-        self._events = deque(event for event in self._events if not gone(event.arrival))
+        self.bytes -= sum(event.size for event in dropped)
+        if dropped:
+            self._events = deque(event for event in self._events if event.arrival not in arrivals)
 
     # Who reads.
 

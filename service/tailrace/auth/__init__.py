@@ -16,7 +16,7 @@ from tailrace.auth.credential import (
     token_from_headers,
 )
 from tailrace.auth.origin import check_websocket_origin, cookie_allowed, origin_allowed
-from tailrace.auth.token import MAX_NUMERIC_DATE, MAX_STREAM_SECONDS, Principal, Verifier, issue
+from tailrace.auth.token import MAX_NUMERIC_DATE, MAX_STREAM_SECONDS, Principal, Verifier, entry_problem, issue
 
 __all__ = [
     "BEARER_SUBPROTOCOL",
@@ -29,6 +29,7 @@ __all__ = [
     "check_websocket_origin",
     "cookie_allowed",
     "cookie_name",
+    "entry_problem",
     "issue",
     "origin_allowed",
     "refuse_token_in_query",

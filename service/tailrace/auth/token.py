@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt.exceptions import InvalidJTIError, InvalidSubjectError
 
 from tailrace.errors import ConfigurationError, InvalidToken
-from tailrace.event import session_problem
+from tailrace.session import session_problem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -277,12 +277,12 @@ def _sessions(claims: dict[str, Any]) -> tuple[str, ...]:
     if not all(isinstance(entry, str) and 1 <= len(entry) <= MAX_PATTERN_CHARACTERS for entry in entries):
         raise InvalidToken(f"an entry of the token's claim sessions is not 1 to {MAX_PATTERN_CHARACTERS} characters")
     for entry in entries:
-        if (problem := _entry_problem(entry)) is not None:
+        if (problem := entry_problem(entry)) is not None:
             raise InvalidToken(f"an entry of the token's claim sessions covers no session: {problem}")
     return tuple(entries)
 
 
-def _entry_problem(entry: str) -> str | None:
+def entry_problem(entry: str) -> str | None:
     """Return why no session can be covered by ``entry``, or None.
 
     A ``*`` before the end is a character like any other: names may have it, and could not be granted alone otherwise.

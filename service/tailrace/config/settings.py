@@ -29,6 +29,9 @@ DEFAULT_FILE = Path("tailrace.toml")
 MIN_SECRET_BYTES = 32
 """A key for HS256 has at least the bytes of its hash (RFC 7518 section 3.2); `auth` checks the longer hashes."""
 
+LEAST_BATCH_BYTES, EVENTS_IN_BATCH = 64 * 1024**2, 16
+"""What a batch of Kafka may take where nothing is set, and the largest events that it has room for at least."""
+
 
 class Settings(BaseSettings):
     """All settings; `load` makes the one that the process lives with. A description is the setting's documentation."""
@@ -110,6 +113,12 @@ class Settings(BaseSettings):
         1024**2,  # Kafka's own default for a batch
         ge=1,
         description="a larger event is delivered as `tailrace.skipped`",
+    )
+    max_batch_bytes: Bytes | None = Field(
+        None,  # Kafka's largest batch of well-compressed text; sixteen of the largest events, where those are larger
+        ge=1024**2,
+        description="a batch of Kafka that takes more, unpacked, is passed over, with a `tailrace.reset`; empty: "
+        "64MiB, or 16 x `TAILRACE_MAX_EVENT_BYTES` if that is more",
     )
     warmup_seconds: float = Field(
         30,  # a client that was cut off by the restart is back within it
@@ -240,6 +249,18 @@ class Settings(BaseSettings):
         if size > info.data.get("tail_max_bytes", size):
             raise ValueError("must not be larger than TAILRACE_TAIL_MAX_BYTES")
         return size
+
+    @field_validator("max_batch_bytes")
+    @classmethod
+    def _holds_an_event(cls, size: int | None, info: ValidationInfo) -> int | None:
+        if size is not None and size < info.data.get("max_event_bytes", size):
+            raise ValueError("must not be smaller than TAILRACE_MAX_EVENT_BYTES")
+        return size
+
+    @property
+    def batch_bytes(self) -> int:
+        """What one batch may take: what was set, or by the rule."""
+        return self.max_batch_bytes or max(LEAST_BATCH_BYTES, EVENTS_IN_BATCH * self.max_event_bytes)
 
     @property
     def session_header(self) -> str | None:

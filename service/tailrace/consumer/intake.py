@@ -11,14 +11,18 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from tailrace.event import SKIPPED, Decoder, Event, Unaddressed
-from tailrace.kafka import Stretch
+from tailrace.event import SKIPPED, Arrival, Decoder, Event, Record
+from tailrace.kafka import OversizedBatch, Stretch
 from tailrace.log import Seldom
 from tailrace.metrics import Lag, Metrics
 from tailrace.position import NO_TOPIC
+from tailrace.session import Unaddressed
 from tailrace.tail import Tail
 
 logger = logging.getLogger(__name__)
+
+RECORDS_AT_ONCE = 4096
+"""Appended before the loop has a turn: some ten milliseconds. Mostly an answer brings fewer."""
 
 
 class Batch(NamedTuple):
@@ -77,14 +81,20 @@ class Intake:
     async def consume(self, batches: AsyncIterator[Batch]) -> None:
         """Take in batch after batch. Several leaders may be consumed side by side: they take turns."""
         async for epochs, asked, stretches in batches:
-            async with self.turn():
-                now = self._tail.epochs
-                if now != self._epochs:
-                    self._note_epochs(now)
-                for stretch in stretches:
-                    topic = self._numbers[stretch.topic]
-                    if epochs[topic] == now[topic]:  # or it is of the topic that was here before
-                        self._append(topic, asked, stretch)
+            await self._take_in(epochs, asked, stretches)
+            del stretches  # while the next ones come: they may be large
+
+    async def _take_in(
+        self, epochs: tuple[str, ...], asked: Mapping[tuple[str, int], int], stretches: Sequence[Stretch]
+    ) -> None:
+        async with self.turn():
+            now = self._tail.epochs
+            if now != self._epochs:
+                self._note_epochs(now)
+            for stretch in stretches:
+                topic = self._numbers[stretch.topic]
+                if epochs[topic] == now[topic]:  # or it is of the topic that was here before
+                    await self._append(topic, asked, stretch)
 
     def turn(self) -> Turn:
         """Change the tail alone, then serve everyone whom the changes concern."""
@@ -103,32 +113,43 @@ class Intake:
                 self.lag.forget(name)
         self._epochs = now
 
-    def _append(self, topic: int, asked: Mapping[tuple[str, int], int], stretch: Stretch) -> None:
+    async def _append(self, topic: int, asked: Mapping[tuple[str, int], int], stretch: Stretch) -> None:
         tail, partition = self._tail, stretch.partition
         if tail.next_offset(topic, partition) != asked.get((stretch.topic, partition)):
             return  # the partition jumped while this was under way
         if stretch.records:
-            arrival, decode, append = tail.arrival(topic, partition), self._decoder.decode, tail.append
-            for record in stretch.records:
-                try:
-                    event = decode(record, arrival)
-                except Unaddressed as trouble:
-                    self._complain(trouble.reason, stretch, record.offset)
-                    continue
-                append(event)
-                if event.kind is SKIPPED:
-                    self._metrics.count_skipped(event.type)
-                if event.trace is not None:
-                    self._on_sampled(event, tail.readers(event.session))
+            arrival = tail.arrival(topic, partition)
+            self._append_some(stretch, arrival, stretch.records[:RECORDS_AT_ONCE])
+            for begin in range(RECORDS_AT_ONCE, len(stretch.records), RECORDS_AT_ONCE):
+                await asyncio.sleep(0)  # nobody else changes the tail meanwhile: it is our turn
+                self._append_some(stretch, arrival, stretch.records[begin : begin + RECORDS_AT_ONCE])
         tail.advance(topic, partition, stretch.next_offset)
         if stretch.log_start >= 0:
             tail.note_start(topic, partition, stretch.log_start)
         self._measure(stretch)
-        self._on_stretch(stretch)
+        if isinstance(stretch.trouble, OversizedBatch):  # nothing is wrong with the partition, and nothing holds it up
+            self._on_stretch(stretch._replace(trouble=None))
+            self.jump(topic, partition, stretch.trouble.next_offset, "oversized")
+        else:
+            self._on_stretch(stretch)
+
+    def _append_some(self, stretch: Stretch, arrival: Arrival, records: Sequence[Record]) -> None:
+        tail, decode, append = self._tail, self._decoder.decode, self._tail.append
+        for record in records:
+            try:
+                event = decode(record, arrival)
+            except Unaddressed as trouble:
+                self._complain(trouble.reason, stretch, record.offset)
+                continue
+            append(event)
+            if event.kind is SKIPPED:
+                self._metrics.count_skipped(event.type)
+            if event.trace is not None:
+                self._on_sampled(event, tail.readers(event.session))
 
     def _measure(self, stretch: Stretch) -> None:
         """Note how much of the log is left; a transaction that is still open holds it back for everyone."""
-        if stretch.trouble is not None:
+        if stretch.trouble is not None and not isinstance(stretch.trouble, OversizedBatch):
             self._metrics.count_failure()
         if stretch.high_watermark >= 0:
             newest_ms = stretch.records[-1].timestamp if stretch.records else None

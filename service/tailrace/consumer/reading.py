@@ -208,6 +208,7 @@ class Consumer:
             self._node_troubles.pop(node, None)
             self._metrics.count_fetch(sum([len(stretch.records) for stretch in stretches]))
             yield Batch(epochs, asked, stretches)
+            del stretches  # which may be large, and the next ones are long in coming
             if self._unplaced(node):
                 return
 

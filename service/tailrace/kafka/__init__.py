@@ -9,7 +9,13 @@ error is renamed at its border. It must not know sessions, events or clients::
     fetch        the fetch request, `Stretch`
     fetch_wire   its bytes and those of the answer, in two versions
     metadata     the identity request, its answer, `Identity`
-    batches      the bytes of one partition -> records
+    unpacking    `Unpacking`: one partition's bytes -> a stretch; large batches in a thread, the oversized remembered
+    batches      the bytes of one partition -> its batches, in order
+    opening      one batch -> its records, within a bound of memory
+    codecs       compressed bytes -> bytes, within a bound
+    counting     what the records of a batch will take, before they are made
+    records      the records of a batch, one by one, where something is odd
+    legacy       the message formats of before Kafka 0.11
     group        `GroupCommits`: where reading stands, told to Kafka so that its tools show lag
     troubles     what can go wrong, each with its sentence for the operator
 """
@@ -19,17 +25,21 @@ from tailrace.kafka.connection import KafkaConnection
 from tailrace.kafka.fetch import Stretch
 from tailrace.kafka.group import GroupCommits
 from tailrace.kafka.metadata import Identity, TopicIdentity
+from tailrace.kafka.opening import Limits
 from tailrace.kafka.troubles import (
     AuthenticationFailed,
     BrokerError,
     BrokerUnavailable,
     ConfigurationHidden,
     CorruptBatch,
+    NoMemory,
     NotAuthorized,
     NotLeader,
     OffsetOutOfRange,
+    OversizedBatch,
     UnknownTopic,
 )
+from tailrace.kafka.unpacking import Unpacking
 
 __all__ = [
     "EARLIEST",
@@ -44,10 +54,14 @@ __all__ = [
     "Identity",
     "Kafka",
     "KafkaConnection",
+    "Limits",
+    "NoMemory",
     "NotAuthorized",
     "NotLeader",
     "OffsetOutOfRange",
+    "OversizedBatch",
     "Stretch",
     "TopicIdentity",
     "UnknownTopic",
+    "Unpacking",
 ]

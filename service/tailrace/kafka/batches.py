@@ -1,62 +1,76 @@
 """The bytes of one partition in a fetch answer -> its records, and where to go on.
 
-Pure: takes bytes, gives records; asks no broker and knows no topic. The records are aiokafka's own Cython objects,
-handed through untouched, so a record costs about half a microsecond here. What a reader must not see (aborted
-transactions, control markers, records below the offset asked for) stays behind, and the next offset lies past it.
+Pure: takes bytes, gives records; asks no broker and knows no topic. Batch by batch: the checksum, then whether a reader
+may see it, and only then is it opened, by `opening`. What a reader must not see (aborted transactions, control markers,
+records below the offset asked for) stays behind, and the next offset lies past it.
+
+Written as a generator, because a large batch must not hold the event loop: it gives what is to be opened elsewhere, and
+is sent what came of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Generator, Iterable, Sequence
+from enum import Enum
 from operator import itemgetter
-from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from aiokafka.record.default_records import DefaultRecordBatch
-from aiokafka.record.legacy_records import LegacyRecordBatch
+from tailrace.event import Record
+from tailrace.kafka.codecs import Damage, NoRoom
+from tailrace.kafka.header import LEAST_BYTES, Header
+from tailrace.kafka.opening import Limits, Opening, Oversized, scratch
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from tailrace.event import Record
-
-# The header of a record batch, message format 2 (KIP-98): base offset, length, leader epoch, magic, crc, attributes,
-# last offset delta, two timestamps, producer id, producer epoch, base sequence, count. The first 17 bytes are the same
-# shape in all formats.
-_FRAME = Struct(">qi4xb")
-_HEADER = Struct(">21xhi8xqq")
-_BEFORE_LENGTH_COUNTS = 12
-_LEAST_LENGTH = {0: 14, 1: 22, 2: 49}
-"""By magic: no batch says that it is shorter than its own header."""
-
-_CONTROL = 0x20
-_SPECIAL = 0x10 | _CONTROL
-"""In a batch's attributes: part of a transaction, or markers of one."""
 _ABORT = b"\x00\x00"
 """Type of a control record, in bytes 2 and 3 of its key: 0 is ABORT."""
+TURN_BYTES = 4 * 1024**2
+"""Of memory that records take: after so many others should have a turn of the loop. Some five milliseconds."""
+
+
+Mark = tuple[int, int]
+"""The first offset and the checksum of a batch."""
+_NO_MARK = (0, 0)
+
+
+class Cause(Enum):
+    """Why a batch gives no records."""
+
+    DAMAGED = "damaged"
+    OVERSIZED = "oversized"
+    """It takes more memory than one batch may."""
+    NO_MEMORY = "no memory"
+    """The process had too little memory just then: nothing is known about the batch."""
 
 
 class Unreadable(NamedTuple):
-    """A batch that cannot be read: its offsets, the second not included, and why."""
+    """A batch that cannot be read: its offsets, the second not included, and why.
+
+    ``mark`` is the same for no other batch of the log; of one that is damaged it means nothing.
+    """
 
     first_offset: int
     next_offset: int
     reason: str
+    cause: Cause = Cause.DAMAGED
+    mark: Mark = _NO_MARK
 
 
 class Batches(NamedTuple):
     """What the bytes gave: nothing of the unreadable batch, and nothing after it.
 
     ``newest_ms`` is the greatest timestamp (Unix ms) of all that was passed, markers included; -1 where nothing was.
+    ``kept`` is how much memory the records take, in bytes.
     """
 
     records: Sequence[Record]
     next_offset: int
     newest_ms: int
     unreadable: Unreadable | None
+    kept: int = 0
 
 
-class _Damage(Exception):
-    """The batch does not hold what its header promises."""
+Outcome = Sequence[Record] | Exception | None
+Steps = Generator[Opening | None, Outcome, Batches]
+"""Gives what is to be opened elsewhere, and is sent its `Opening.outcome`; or None where others should have a turn."""
 
 
 class _Hidden:
@@ -69,72 +83,113 @@ class _Hidden:
         self._ahead = sorted(aborted, key=itemgetter(1), reverse=True) if aborted else []
         self._producers: set[int] = set()
 
-    def hides(self, attributes: int, producer: int, first: int, records: Sequence[Record]) -> bool:
-        """Whether the batch, transactional or of markers, that begins at ``first`` is to be left out."""
-        while self._ahead and self._ahead[-1][1] <= first:  # also before a marker, which may be all there is of one
+    def hides(self, header: Header) -> bool:
+        """Whether the transactional batch is to be left out; a marker has to be looked at."""
+        while self._ahead and self._ahead[-1][1] <= header.first:  # also before a marker, which may be all there is
             self._producers.add(self._ahead.pop()[0])
-        if attributes & _CONTROL:
-            # After its abort marker, what the producer writes counts again.
-            if any((marker.key or b"")[2:4] == _ABORT for marker in records):
-                self._producers.discard(producer)
-            return True
-        return producer in self._producers
+        return header.producer in self._producers and not header.is_control
+
+    def pass_marker(self, header: Header, markers: Sequence[Record]) -> Sequence[Record]:
+        """After its abort marker, what the producer writes counts again. Gives what is left of the markers: none."""
+        if any((marker.key or b"")[2:4] == _ABORT for marker in markers):
+            self._producers.discard(header.producer)
+        return ()
 
 
-def read_batches(data: bytes, position: int, aborted: Iterable[tuple[int, int]] = ()) -> Batches:
+def read_batches(
+    data: bytes, position: int, aborted: Iterable[tuple[int, int]] = (), limits: Limits | None = None
+) -> Batches:
+    """Read the batches in ``data`` as `batches_in` does, however long it takes."""
+    steps = batches_in(data, position, aborted, limits or Limits(), scratch())
+    outcome: Outcome = None
+    try:
+        while True:
+            opening = steps.send(outcome)
+            outcome = None if opening is None else opening.outcome()
+    except StopIteration as end:
+        found: Batches = end.value
+        return found
+
+
+def batches_in(
+    data: bytes,
+    position: int,
+    aborted: Iterable[tuple[int, int]],
+    limits: Limits,
+    room: bytearray,
+    passed: Collection[Mark] = (),
+) -> Steps:
     """Read the batches in ``data``, an answer to a fetch from offset ``position``.
 
     ``aborted`` holds (producer id, first offset) of the aborted transactions that the broker names when asked as
-    read_committed. The broker cuts the last batch where it pleases; that one is left for the next fetch. It never cuts
-    the first one (KIP-74), so a first batch that does not fit its bytes has a damaged length.
+    read_committed. The broker cuts the last batch where it pleases; that one is left for the next fetch, and so is what
+    lies behind so many records that they take ``limits.batch_bytes``. It never cuts the first one (KIP-74), so a first
+    batch that does not fit its bytes has a damaged length. Batches in ``passed`` are known to be oversized. ``room`` is
+    a `scratch`.
     """
     records: list[Record] = []
-    hidden = _Hidden(aborted)
-    at, size, newest_ms = 0, len(data), -1
-    while size - at >= _FRAME.size:
-        first, length, magic = _FRAME.unpack_from(data, at)
-        end = at + _BEFORE_LENGTH_COUNTS + length
-        if at and end > size:
+    hidden, whole = _Hidden(aborted), memoryview(data)
+    at, size, newest_ms, kept, worked = 0, len(data), -1, 0, 0
+    while size - at >= LEAST_BYTES and kept < limits.batch_bytes:
+        header = Header(whole, at)
+        if at and header.end > size:
             break
-        next_offset = first + 1
         try:
-            if magic == 2:
-                attributes, delta, batch_ms, producer = _HEADER.unpack_from(data, at)
-                next_offset += delta if delta > 0 else 0  # noqa: FURB136  a call costs more than all of this
-            if end > size or length < _LEAST_LENGTH.get(magic, size):
-                raise _flaw(magic)  # noqa: TRY301
-            found = _records_of(
-                DefaultRecordBatch(data[at:end]) if magic == 2 else LegacyRecordBatch(data[at:end], magic)
-            )
-            if magic == 2 and attributes & _SPECIAL and hidden.hides(attributes, producer, first, found):
-                found = ()
-        except Exception as error:  # noqa: BLE001 - codecs and Cython raise what they like; all mean the same
-            unreadable = Unreadable(first, max(next_offset, position + 1), _reason(error))
-            return Batches(records, position, newest_ms, unreadable)
-        if magic != 2:
-            batch_ms = _newest_ms(found)
-        newest_ms = batch_ms if batch_ms > newest_ms else newest_ms  # noqa: FURB136
-        records += found if first >= position else [record for record in found if record.offset >= position]
-        position = next_offset if next_offset > position else position  # noqa: FURB136
-        at = end
-    return Batches(records, position, newest_ms, None)
+            opening = _checked(header, whole, limits)
+            if header.is_special and hidden.hides(header):
+                found: Sequence[Record] = ()
+            elif (here := _here(header, opening, room, passed)) is None:
+                found = _came((yield opening))
+            else:
+                found = here
+            if header.is_control:
+                found = hidden.pass_marker(header, found)
+        except Exception as error:  # noqa: BLE001 - whatever is raised, nothing of this batch is there
+            return Batches(records, position, newest_ms, _unreadable(error, header, position), kept)
+        newest_ms = max(newest_ms, _newest_ms(header, found))
+        records += found if header.first >= position else [record for record in found if record.offset >= position]
+        position = max(position, header.next_offset)
+        at, kept, worked = header.end, kept + opening.kept, worked + opening.kept
+        if worked > TURN_BYTES:
+            yield None
+            worked = 0
+    return Batches(records, position, newest_ms, None, kept)
 
 
-def _flaw(magic: int) -> _Damage:
-    return _Damage("its length is wrong" if magic in _LEAST_LENGTH else f"message format {magic} is unknown")
+def _checked(header: Header, data: memoryview, limits: Limits) -> Opening:
+    """Give the batch, ready to be opened: nothing is unpacked before its checksum was found right."""
+    frame = data[header.at : header.end]
+    header.check(frame)
+    return Opening(header, frame, limits)
 
 
-def _records_of(reader: DefaultRecordBatch | LegacyRecordBatch) -> Sequence[Record]:
-    """All records of one batch or none: half a batch would be a hole that nobody can name."""
-    if not reader.validate_crc():
-        raise _Damage("its checksum is wrong")
-    return list(reader)
+def _here(header: Header, opening: Opening, room: bytearray, passed: Collection[Mark]) -> Sequence[Record] | None:
+    """Open the batch now; None where it has to be done elsewhere."""
+    if passed and (header.first, header.crc) in passed:
+        raise Oversized("it is known to be too large")
+    try:
+        return opening.here(room)
+    except NoRoom:
+        return None
 
 
-def _newest_ms(records: Sequence[Record]) -> int:
-    """Message formats 0 and 1: the first of them has no timestamps."""
-    return max([record.timestamp or -1 for record in records], default=-1)
+def _came(outcome: Outcome) -> Sequence[Record]:
+    """Give what came of an opening elsewhere. Raises what is wrong with the batch as a whole."""
+    if outcome is None or isinstance(outcome, Exception):
+        raise outcome or Damage("it was not opened")
+    return outcome
 
 
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
+def _newest_ms(header: Header, records: Sequence[Record]) -> int:
+    """Give the greatest timestamp; in the old formats no header has it."""
+    return header.newest_ms if header.magic == 2 else max([record.timestamp for record in records], default=-1)
+
+
+def _unreadable(error: Exception, header: Header, position: int) -> Unreadable:
+    cause = _CAUSES.get(type(error), Cause.DAMAGED)
+    reason = "there is not enough memory" if cause is Cause.NO_MEMORY else str(error) or type(error).__name__
+    mark = _NO_MARK if cause is Cause.DAMAGED else (header.first, header.crc)
+    return Unreadable(header.first, max(header.next_offset, position + 1), reason, cause, mark)
+
+
+_CAUSES: dict[type[Exception], Cause] = {Oversized: Cause.OVERSIZED, MemoryError: Cause.NO_MEMORY}

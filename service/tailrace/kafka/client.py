@@ -17,7 +17,7 @@ from aiokafka.protocol.offset import OffsetRequest
 
 from tailrace.errors import ConfigurationError, KafkaTrouble
 from tailrace.kafka.connection import KafkaConnection, Link
-from tailrace.kafka.fetch import Fetch, Stretch, stretch_of
+from tailrace.kafka.fetch import Fetch, Stretch
 from tailrace.kafka.fetch_wire import Question
 from tailrace.kafka.metadata import Address, Identity, Metadata, brokers_of, identity_of
 from tailrace.kafka.troubles import (
@@ -29,6 +29,7 @@ from tailrace.kafka.troubles import (
     name_of,
     trouble_of,
 )
+from tailrace.kafka.unpacking import Unpacking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -59,16 +60,25 @@ class Kafka:
     """One client and its connections; lives as long as the service. No positions, no assignment, no group.
 
     Calls for different brokers, and questions beside a fetch, run side by side; calls for the same broker and purpose
-    take turns. Raises `ConfigurationError` when a TLS file cannot be used.
+    take turns. ``unpacking`` may be shared with other clients. Raises `ConfigurationError` when a TLS file cannot be
+    used.
     """
 
-    def __init__(self, connection: KafkaConnection, topics: Sequence[str], *, isolation_level: str) -> None:
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        topics: Sequence[str],
+        *,
+        isolation_level: str,
+        unpacking: Unpacking | None = None,
+    ) -> None:
         if isolation_level not in _ISOLATION:
             raise ConfigurationError([f"TAILRACE_KAFKA_ISOLATION_LEVEL: expected one of {', '.join(_ISOLATION)}"])
         # aiokafka tells every failed attempt at length; what an operator needs of it is in our own lines.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         self._topics = tuple(topics)
         self._isolation = _ISOLATION[isolation_level]
+        self._unpacking = unpacking or Unpacking()
         self._bootstrap = connection.bootstrap
         self._options = connection.options()
         self._brokers: dict[int, Address] = {}
@@ -131,12 +141,9 @@ class Kafka:
         if answer.error_code:
             raise BrokerError(answer.error_code, name_of(answer.error_code), f"fetch from node {node}")
         names = {id_: name for name, id_ in ids.items()}
-        stretches = []
-        for part in answer.slices:
-            name = names.get(part.topic, part.topic)
-            if (offset := offsets.get((name, part.partition))) is not None:
-                stretches.append(stretch_of(part, offset, name))
-        return stretches
+        found = ((part, names.get(part.topic, part.topic)) for part in answer.slices)
+        asked = ((part, offsets.get((name, part.partition)), name) for part, name in found)
+        return await self._unpacking.stretches([(part, at, name) for part, at, name in asked if at is not None])
 
     async def offsets(
         self, node: int, partitions: Sequence[tuple[str, int]], when: int

@@ -1,6 +1,6 @@
 """One fetch: a question for a few partitions of one broker, and the `Stretch` that is made of each partition's answer.
 
-Does no I/O and holds no position. `client` sends it; `fetch_wire` has its bytes; `batches` reads what each partition
+Does no I/O and holds no position. `client` sends it; `fetch_wire` has its bytes; `unpacking` reads what each partition
 brought.
 """
 
@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka.protocol.api import Request
 
-from tailrace.kafka.batches import read_batches
+from tailrace.kafka.batches import Cause
 from tailrace.kafka.fetch_wire import API_KEY, FetchById, FetchByName, Question, Slice
-from tailrace.kafka.troubles import CorruptBatch, trouble_of
+from tailrace.kafka.troubles import BatchTrouble, CorruptBatch, NoMemory, OversizedBatch, trouble_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tailrace.errors import KafkaTrouble
     from tailrace.event import Record
+    from tailrace.kafka.batches import Batches
 
 
 class Stretch(NamedTuple):
@@ -60,16 +61,19 @@ class Fetch(Request[FetchByName | FetchById]):  # type: ignore[misc] # untyped b
         return struct(self._question)
 
 
-def stretch_of(part: Slice, asked: int, topic: str) -> Stretch:
-    """Read one partition of an answer to a fetch of ``topic`` from the offset ``asked``."""
+def stretch_of(part: Slice, batches: Batches, topic: str) -> Stretch:
+    """Say what one partition of an answer to a fetch of ``topic`` gave; ``batches`` were read from its bytes."""
     trouble = trouble_of(part.error_code, topic, part.partition)
-    records: Sequence[Record] = ()
-    next_offset, newest_ms = asked, -1
-    if trouble is None and part.data:
-        records, next_offset, newest_ms, bad = read_batches(part.data, asked, part.aborted)
-        if bad is not None:
-            # The end of a damaged batch may be damaged too: never believe that it lies past the log's own end.
-            end = max(min(bad.next_offset, part.high_watermark), next_offset + 1)
-            trouble = CorruptBatch(topic, part.partition, bad.first_offset, end, bad.reason)
+    if (bad := batches.unreadable) is not None:
+        # The end of a damaged batch may be damaged too: never believe that it lies past the log's own end.
+        end = max(min(bad.next_offset, part.high_watermark), batches.next_offset + 1)
+        trouble = _TROUBLES[bad.cause](topic, part.partition, bad.first_offset, end, bad.reason)
     ends = (part.log_start, part.high_watermark, part.last_stable)
-    return Stretch(topic, part.partition, records, next_offset, *ends, trouble, newest_ms)
+    return Stretch(topic, part.partition, batches.records, batches.next_offset, *ends, trouble, batches.newest_ms)
+
+
+_TROUBLES: dict[Cause, type[BatchTrouble]] = {
+    Cause.DAMAGED: CorruptBatch,
+    Cause.OVERSIZED: OversizedBatch,
+    Cause.NO_MEMORY: NoMemory,
+}

@@ -14,7 +14,10 @@ trouble never stops another's::
         ├── OffsetOutOfRange
         ├── NotAuthorized
         │   └── ConfigurationHidden    it may be read all the same
-        └── CorruptBatch       cannot be read; known by its header
+        └── BatchTrouble       one batch, known by its header
+            ├── CorruptBatch       cannot be read
+            ├── OversizedBatch     takes more memory than it may: is not read
+            └── NoMemory           could not be read just now; nothing is known about it
 """
 
 from __future__ import annotations
@@ -80,14 +83,30 @@ class ConfigurationHidden(NotAuthorized):
     sentence = "{place} does not show its configuration: grant this user DescribeConfigs on it"
 
 
-class CorruptBatch(PlaceTrouble):
-    """A batch that cannot be read: the offsets from ``first_offset`` up to, not including, ``next_offset``."""
-
-    sentence = "{place}: the batch from offset {first} up to {next} cannot be read: {reason}"
+class BatchTrouble(PlaceTrouble):
+    """A batch that gave no records: the offsets from ``first_offset`` up to, not including, ``next_offset``."""
 
     def __init__(self, topic: str, partition: int, first_offset: int, next_offset: int, reason: str) -> None:
         super().__init__(topic, partition, first=first_offset, next=next_offset, reason=reason)
         self.first_offset, self.next_offset = first_offset, next_offset
+
+
+class CorruptBatch(BatchTrouble):
+    """It cannot be read: that may pass, where the network or a broker's memory is to blame."""
+
+    sentence = "{place}: the batch from offset {first} up to {next} cannot be read: {reason}"
+
+
+class OversizedBatch(BatchTrouble):
+    """It takes more memory than one batch may; that does not pass."""
+
+    sentence = "{place}: the batch from offset {first} up to {next} is passed over: {reason}"
+
+
+class NoMemory(BatchTrouble):
+    """This process has too little memory: try it again, and never pass it over for that."""
+
+    sentence = "{place}: the batch from offset {first} up to {next} has to wait: {reason}"
 
 
 _CLASSES: dict[int, type[PlaceTrouble]] = {

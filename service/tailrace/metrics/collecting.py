@@ -126,6 +126,7 @@ class Metrics:
             **{metric.name: self._reader_of(metric) for metric in _COUNTED},
             "tailrace_delivered_events_total": lambda: {name: each.events for name, each in delivered},
             "tailrace_delivered_bytes_total": lambda: {name: each.bytes for name, each in delivered},
+            "tailrace_delivered_untimed_writes_total": lambda: {name: each.untimed for name, each in delivered},
             "tailrace_delivery_latency_seconds": lambda: {name: each.latency for name, each in delivered},
             "tailrace_kafka_last_answer_age_seconds": lambda: self._clock() - self._answered_at,
             "tailrace_event_loop_lag_seconds": lambda: self._loop_lag,

@@ -16,8 +16,8 @@ OTHER = "other"
 CLIENT_LEFT = "client_left"
 
 TRANSPORTS = ("sse", "websocket")
-RESETS = ("retention", "epoch", "truncated", "unreadable", "bounded")
-SKIPS = ("too_large", "not_text", "illegal_type", "tombstone")
+RESETS = ("retention", "epoch", "truncated", "unreadable", "oversized", "bounded")
+SKIPS = ("too_large", "not_text", "illegal_type", "tombstone", "malformed", "too_many_headers")
 LIMITS = (
     "sockets",
     "tls_handshake_timeout",
@@ -40,7 +40,7 @@ LIMITS = (
     "empty_frame_flood",
     "continuation_flood",
 )
-UNADDRESSED = ("no_session", "session_not_utf8", "session_illegal", "session_ends_in_star")
+UNADDRESSED = ("no_session", "session_not_utf8", "session_illegal", "session_ends_in_star", "malformed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,13 @@ TABLE = (
         "tailrace_delivery_latency_seconds",
         "histogram",
         "from the Kafka timestamp of a live write's oldest event until a wire accepted it; one value a write",
+        ("transport",),
+        TRANSPORTS,
+    ),
+    Metric(
+        "tailrace_delivered_untimed_writes_total",
+        "counter",
+        "live writes left out of the latency: their Kafka timestamp is no time of this day",
         ("transport",),
         TRANSPORTS,
     ),

@@ -12,6 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 DELIVERY_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds. An idle service needs one millisecond; after ten, a reader has stopped waiting."""
+CLOCKS_DIFFER_SECONDS = 5.0
+"""So far ahead of ours a producer's clock may be. NTP keeps clocks within a tenth of a second; beyond this a timestamp
+is no clock's."""
+LATE_SECONDS = 86_400.0
+"""So late a live write may be and count as one: a service that is a day behind has said so by its lag. What is older
+has the time of something else, or none."""
+HISTORY_SECONDS = 30 * 86_400.0
+"""So old a record that is read may be: Kafka keeps a week unless it is told otherwise."""
 
 
 class Histogram:
@@ -51,23 +59,35 @@ class Histogram:
 class Deliveries:
     """What the wires of one transport have accepted: they took the bytes, which is no proof of receipt."""
 
-    __slots__ = ("bytes", "events", "latency")
+    __slots__ = ("bytes", "events", "latency", "untimed")
 
     def __init__(self) -> None:
         self.events = 0
         self.bytes = 0
+        self.untimed = 0
+        """Live writes whose timestamp is not to be believed: one of 1970 would be in the sum for good."""
         self.latency = Histogram(DELIVERY_BOUNDS)
 
     def count(self, events: int, size: int, latency_seconds: float) -> None:
         """Count one live write of ``size`` bytes; the latency is since the Kafka timestamp of its oldest event."""
         self.events += events
         self.bytes += size
-        self.latency.observe(latency_seconds)
+        if -CLOCKS_DIFFER_SECONDS <= latency_seconds <= LATE_SECONDS:
+            self.latency.observe(latency_seconds)
+        else:
+            self.untimed += 1
 
     def count_history(self, events: int, size: int) -> None:
         """Count one write of what a reader had missed; how old that is says nothing about the service."""
         self.events += events
         self.bytes += size
+
+
+def believed_age(now: float, timestamp_ms: float, otherwise: float) -> float:
+    """Give the age in seconds that a timestamp says, by a clock that says ``now``, or ``otherwise`` where it is no
+    time of this month. Never less than 0."""
+    age = now - timestamp_ms / 1000
+    return max(0.0, age if -CLOCKS_DIFFER_SECONDS <= age <= HISTORY_SECONDS else otherwise)
 
 
 class Lag:
@@ -76,14 +96,18 @@ class Lag:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._behind: dict[tuple[str, int], int] = {}
-        self._newest_ms: dict[tuple[str, int], int] = {}
+        self._newest_ms: dict[tuple[str, int], float] = {}
 
     def note(self, topic: str, partition: int, behind: int, newest_ms: int | None) -> None:
-        """``behind`` records are left to read; ``newest_ms`` is the timestamp of the last one read, where any was."""
+        """``behind`` records are left to read; ``newest_ms`` is the timestamp of the last one read, where any was.
+
+        Where that is not to be believed, it counts as written when it was read: at least it shows if reading stops.
+        """
         place = (topic, partition)
         self._behind[place] = behind
         if newest_ms is not None:
-            self._newest_ms[place] = newest_ms
+            now = self._clock()
+            self._newest_ms[place] = (now - believed_age(now, newest_ms, 0.0)) * 1000
 
     def forget(self, topic: str) -> None:
         """The topic was deleted and made again: its partitions may be others."""

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from tailrace.consumer import CORRUPT_TRIES, Cluster, jittered
 from tailrace.errors import KafkaTrouble
-from tailrace.kafka import EARLIEST, CorruptBatch, NotLeader, OffsetOutOfRange, Stretch
+from tailrace.kafka import EARLIEST, CorruptBatch, NotLeader, OffsetOutOfRange, OversizedBatch, Stretch
 from tailrace.metrics import Metrics
 from tailrace.position import epoch_of
 from tailrace.reader import Reader
@@ -28,6 +28,9 @@ FETCH_BYTES = 256 * 1024
 """Of one answer: some two milliseconds of the event loop, which live reading has to wait for."""
 FETCH_WAIT_MS = 100
 """How long the broker may wait for a record below the floor; one is there, unless all of them were compacted away."""
+TAKEN_AT_ONCE = 4096
+"""Records handed over before the loop has a turn: a millisecond, where few of them are anybody's. Mostly an answer
+brings fewer; a large batch comes whole."""
 BACKOFF_SECONDS = (0.1, 2.0)
 """Pause after trouble, doubled each time between these, with jitter."""
 PARSE_SECONDS = 3e-6
@@ -77,14 +80,17 @@ class Scanner:
         while not (one.is_over() or gives_way(one)):
             stretch = await self._fetched(one, node, ids)
             began, at = self._clock(), one.at
-            await self.serve(one.take(stretch))
-            if isinstance(stretch.trouble, CorruptBatch):
+            await self._take(one, stretch)
+            if isinstance(stretch.trouble, OversizedBatch):
+                await self.serve(one.skip(stretch.trouble.next_offset, "oversized"))
+            elif isinstance(stretch.trouble, CorruptBatch):
                 await self._look_at_damage(one, stretch.trouble, tries)
             elif isinstance(stretch.trouble, OffsetOutOfRange):
                 await self._find_start(one, node, stretch.trouble)
             elif stretch.trouble is not None:
                 raise stretch.trouble
             worked = self._clock() - began + len(stretch.records) * PARSE_SECONDS
+            del stretch  # which may be large, and the rest may be long
             await asyncio.sleep(worked if one.at > at else jittered(BACKOFF_SECONDS[0]))
         await self._leader(one)
 
@@ -110,6 +116,17 @@ class Scanner:
         self._metrics.count_scan(len(stretches[0].records))
         one.count(len(stretches[0].records))
         return stretches[0]
+
+    async def _take(self, one: Pass, stretch: Stretch) -> None:
+        """Hand over what ``stretch`` brings, some records at a time."""
+        records, begin = stretch.records, 0
+        while len(records) - begin > TAKEN_AT_ONCE:
+            end = begin + TAKEN_AT_ONCE
+            some = stretch._replace(records=records[begin:end], next_offset=records[end].offset)
+            await self.serve(one.take(some))
+            await asyncio.sleep(0)
+            begin = end
+        await self.serve(one.take(stretch._replace(records=records[begin:])))
 
     async def _look_at_damage(self, one: Pass, trouble: CorruptBatch, tries: Counter[int]) -> None:
         tries[trouble.first_offset] += 1
