@@ -60,8 +60,8 @@ class App:
         body, status = (DOCUMENT, 200) if scope["path"] == "/document" else (b"no", 401)
         self.refused += 1
         self.by_iteration[self._iteration] += 1
-        ends = time.thread_time() + self._work_seconds
-        while time.thread_time() < ends:
+        ends = time.perf_counter() + self._work_seconds
+        while time.perf_counter() < ends:
             pass
         length = [(b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": status, "headers": length})
@@ -128,7 +128,7 @@ async def test_one_connection_keeps_no_other_waiting() -> None:
 
 
 async def test_no_more_is_read_of_a_stranger_than_is_looked_at() -> None:
-    """Its input waits in its own buffers: what we hold for each is one read."""
+    """Its input waits in its own buffers: what we hold for each is two reads."""
     app = App(work_seconds=LEAST_SECONDS)
     async with attacked(app) as here, await raw(here) as peer:
         stranger = next(each for each in here.server._listeners[0]._connections if each.standing.is_strange)
@@ -138,7 +138,7 @@ async def test_no_more_is_read_of_a_stranger_than_is_looked_at() -> None:
             most = max(most, len(stranger._incoming))
             assert stranger.standing._unheard <= MAX_UNHEARD_REQUESTS + PER_SLICE
             await asyncio.sleep(0)
-        assert 0 < most <= READ_AT_ONCE_BYTES
+        assert 0 < most <= 2 * READ_AT_ONCE_BYTES
 
 
 async def test_connection_that_is_only_refused_ends_over_http2() -> None:

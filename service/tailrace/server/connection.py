@@ -88,8 +88,9 @@ class Connection(asyncio.BufferedProtocol):
         return self._keeper.read_buffer  # emptied before another connection asks for it
 
     def buffer_updated(self, nbytes: int) -> None:
+        waits = self.standing.is_strange and bool(self._incoming)
         self._incoming.add(self._keeper.read_buffer[:nbytes])
-        if self._has_enough:
+        if waits or self._incoming.full:
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
@@ -246,21 +247,17 @@ class Connection(asyncio.BufferedProtocol):
         if self.standing.is_behind:
             self._incoming.end_turn()
         data = await self._incoming.take(self._protocol.slice_bytes)
-        if not (self._has_enough or self._transport.is_closing()):
+        has_enough = self._incoming if self.standing.is_strange else self._incoming.full
+        if not (has_enough or self._transport.is_closing()):
             self._go_on_reading()
         return data
-
-    @property
-    def _has_enough(self) -> bool:
-        """Whether nothing more is read for now: of a stranger not before all of it was looked at."""
-        return bool(self._incoming) if self.standing.is_strange else self._incoming.full
 
     async def _turn(self) -> None:
         """Wait until some of what has arrived may be looked at; whoever has gone meanwhile has asked for nothing."""
         await self._incoming.rest(self.standing.pause_seconds)
         await self.standing.turn()
-        if self._lost or was_reset(self._transport):
-            self._incoming.clear()
+        if self._lost or (not self._transport.is_reading() and was_reset(self._transport)):
+            self._incoming.clear()  # who does not read does not hear of a reset
 
     def _go_on_reading(self) -> None:
         if not self._transport.is_reading():

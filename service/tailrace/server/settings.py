@@ -47,6 +47,9 @@ LEAST_SECONDS = 0.001
 """What those who are not admitted may take of each iteration of the loop, however idle it is: one admission. A record
 passes through some three iterations on its way to its clients, so this is what strangers can add to each."""
 
+MOST_SECONDS = 0.01
+"""The same, however long the iteration before was: the processor may have been somebody else's meanwhile."""
+
 PIECE_SECONDS = 0.0005
 """How long the input of one connection is worked on before others have their turn: half of the above."""
 

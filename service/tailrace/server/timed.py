@@ -13,8 +13,7 @@ from typing import Any
 class Timed(Coroutine[Any, Any, None]):
     """Runs ``work`` in its place; lives as long as the task.
 
-    ``charge`` is called with the seconds of processor time that each step took; set it to None where that is of no
-    interest any more.
+    ``charge`` is called with the seconds that each step took; set it to None where that is of no interest any more.
     """
 
     __slots__ = ("_work", "charge")
@@ -26,12 +25,12 @@ class Timed(Coroutine[Any, Any, None]):
     def send(self, value: Any) -> Any:
         if self.charge is None:
             return self._work.send(value)
-        began = time.thread_time()
+        began = time.perf_counter()
         try:
             return self._work.send(value)
         finally:
             if self.charge is not None:
-                self.charge(time.thread_time() - began)
+                self.charge(time.perf_counter() - began)
 
     def throw(self, *error: Any) -> Any:
         return self._work.throw(*error)

@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 
-from tailrace.server.settings import LEAST_SECONDS
+from tailrace.server.settings import LEAST_SECONDS, MOST_SECONDS
 
 USUAL_SECONDS = 0.0003
 """What a piece is taken to cost until some were measured."""
@@ -25,10 +25,11 @@ _WEIGHT = 1 / 8
 class Turnstile:
     """Lets pieces of work through; lives as long as its listener, and costs nothing while nobody comes.
 
-    ``share`` is a fraction of the loop's time, below 1. ``clock`` gives seconds of processor time.
+    ``share`` is a fraction of the loop's time, below 1. ``clock`` gives seconds of any origin: not of
+    processor time, which is a system call, and those cost more than all else here.
     """
 
-    def __init__(self, share: float, clock: Callable[[], float] = time.thread_time) -> None:
+    def __init__(self, share: float, clock: Callable[[], float] = time.perf_counter) -> None:
         self._ratio = share / (1 - share)
         self._clock = clock
         self._waiting: OrderedDict[Hashable, OrderedDict[Hashable, deque[asyncio.Future[None]]]] = OrderedDict()
@@ -72,7 +73,7 @@ class Turnstile:
         if self._passed:
             self._usual += (self._spent / self._passed - self._usual) * _WEIGHT
         had, self._passed, self._spent = self._passed, 0, 0.0
-        self._left = max(LEAST_SECONDS, self._ratio * others)
+        self._left = max(LEAST_SECONDS, min(MOST_SECONDS, self._ratio * others))
         while self._waiting and self._left > 0:
             if not (future := self._next()).done():  # it may have been cancelled
                 future.set_result(None)
