@@ -46,11 +46,3 @@ def test_one_a_second_is_always_allowed() -> None:
     """A page that asks again with the same bad token costs little, and is told why each time."""
     account = Account()
     assert set(account.add_many(1000, every_seconds=1 / REFUSALS.per_second)) == {0.0}
-
-
-def test_a_good_token_wipes_them_out() -> None:
-    """Who was admitted begins again."""
-    account = Account()
-    account.add_many(2 * REFUSALS.burst)
-    account.forget()
-    assert (account.too_many, account.pause_seconds) == (False, 0.0)

@@ -135,32 +135,27 @@ def batches_in(
         if at and header.end > size:
             break
         try:
-            opening = _checked(header, whole, limits)
+            header.check(frame := whole[at : header.end])  # nothing is unpacked before its checksum was found right
+            opening = Opening(header, frame, limits)
             if header.is_special and hidden.hides(header):
                 found: Sequence[Record] = ()
             elif (here := _here(header, opening, room, passed)) is None:
                 found = _came((yield opening))
             else:
                 found = here
-            if header.is_control:
+            if header.is_special and header.is_control:
                 found = hidden.pass_marker(header, found)
         except Exception as error:  # noqa: BLE001 - whatever is raised, nothing of this batch is there
             return Batches(records, position, newest_ms, _unreadable(error, header, position), kept)
-        newest_ms = max(newest_ms, _newest_ms(header, found))
+        batch_ms = header.newest_ms if header.magic == 2 else _newest_ms(found)
+        newest_ms = batch_ms if batch_ms > newest_ms else newest_ms  # noqa: FURB136  a call costs more than all of this
         records += found if header.first >= position else [record for record in found if record.offset >= position]
-        position = max(position, header.next_offset)
+        position = header.next_offset if header.next_offset > position else position  # noqa: FURB136
         at, kept, worked = header.end, kept + opening.kept, worked + opening.kept
         if worked > TURN_BYTES:
             yield None
             worked = 0
     return Batches(records, position, newest_ms, None, kept)
-
-
-def _checked(header: Header, data: memoryview, limits: Limits) -> Opening:
-    """Give the batch, ready to be opened: nothing is unpacked before its checksum was found right."""
-    frame = data[header.at : header.end]
-    header.check(frame)
-    return Opening(header, frame, limits)
 
 
 def _here(header: Header, opening: Opening, room: bytearray, passed: Collection[Mark]) -> Sequence[Record] | None:
@@ -180,9 +175,9 @@ def _came(outcome: Outcome) -> Sequence[Record]:
     return outcome
 
 
-def _newest_ms(header: Header, records: Sequence[Record]) -> int:
-    """Give the greatest timestamp; in the old formats no header has it."""
-    return header.newest_ms if header.magic == 2 else max([record.timestamp for record in records], default=-1)
+def _newest_ms(records: Sequence[Record]) -> int:
+    """Return the greatest timestamp, which no header of the old formats has."""
+    return max([record.timestamp for record in records], default=-1)
 
 
 def _unreadable(error: Exception, header: Header, position: int) -> Unreadable:

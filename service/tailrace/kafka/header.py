@@ -32,9 +32,14 @@ class Header:
     """The header of the batch that begins at ``at`` in ``data``; ``end`` is where it says that it ends."""
 
     __slots__ = (
-        "_append_ms", "_delta", "_first_ms", "at", "attributes", "crc", "end", "first", "flaw", "magic", "newest_ms",
+        "_delta", "_first_ms", "at", "attributes", "crc", "end", "first", "flaw", "is_special", "magic", "newest_ms",
         "next_offset", "producer", "records",
     )  # fmt: skip
+
+    attributes: int
+    first: int
+    next_offset: int
+    records: int
 
     def __init__(self, data: memoryview, at: int) -> None:
         self.at = at
@@ -43,7 +48,6 @@ class Header:
         self.flaw = ""
         """What is wrong with it at first sight."""
         self.next_offset = self.first + 1
-        self.crc, self.attributes, self.newest_ms, self.producer, self.records = 0, 0, -1, -1, 1
         if length < _LEAST_LENGTH.get(self.magic, length) or self.end > len(data):
             self.flaw = "its length is wrong"
         if self.magic == 2 and len(data) - at >= RECORDS_AT:  # what of it is true though its length is wrong, helps
@@ -58,10 +62,14 @@ class Header:
             ) = _REST.unpack_from(data, at)
             if self._delta > 0:
                 self.next_offset += self._delta
-        elif self.magic not in _LEAST_LENGTH:
-            self.flaw = f"message format {self.magic} is unknown"
-        elif not self.flaw:
-            (self.crc,) = _OLD_CRC.unpack_from(data, at)
+        else:
+            self.crc, self.attributes, self.newest_ms, self.producer, self.records = 0, 0, -1, -1, 1
+            if self.magic not in _LEAST_LENGTH:
+                self.flaw = f"message format {self.magic} is unknown"
+            elif not self.flaw:
+                (self.crc,) = _OLD_CRC.unpack_from(data, at)
+        self.is_special = bool(self.attributes & (_TRANSACTIONAL | _CONTROL))
+        """Whether it is part of a transaction, or holds markers of some."""
 
     @property
     def codec(self) -> int:
@@ -74,11 +82,6 @@ class Header:
         return bool(self.attributes & _CONTROL)
 
     @property
-    def is_special(self) -> bool:
-        """Whether it is part of a transaction, or holds markers of some."""
-        return bool(self.attributes & (_TRANSACTIONAL | _CONTROL))
-
-    @property
     def shape(self) -> Shape:
         """What its records need, in format 2."""
         append_ms = self.newest_ms if self.attributes & _LOG_APPEND_TIME else None
@@ -88,8 +91,7 @@ class Header:
         """Raise `Damage` unless ``frame``, which is the whole batch, is what was written."""
         if self.flaw:
             raise Damage(self.flaw)
-        crc = calc_crc32c(frame[_CHECKED_FROM:]) if self.magic == 2 else legacy.checksum(frame)
-        if crc != self.crc:
+        if self.crc != (calc_crc32c(frame[_CHECKED_FROM:]) if self.magic == 2 else legacy.checksum(frame)):
             raise Damage("its checksum is wrong")
 
 

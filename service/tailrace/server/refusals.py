@@ -12,7 +12,7 @@ from tailrace.server.settings import REFUSALS, SLOWED_AFTER_REFUSALS
 
 
 class Refusals:
-    """The account of one connection; ``clock`` gives seconds of any origin."""
+    """The account of one connection, until a stream of it is admitted; ``clock`` gives seconds of any origin."""
 
     __slots__ = ("_clock", "_level", "_max_pause_seconds", "_since")
 
@@ -25,10 +25,6 @@ class Refusals:
     def add(self) -> None:
         """Count one more."""
         self._level = self._left() + 1
-
-    def forget(self) -> None:
-        """Begin again: the connection has shown a good token."""
-        self._level = 0.0
 
     @property
     def too_many(self) -> bool:

@@ -28,7 +28,7 @@ class Standing:
     def __init__(self, keeper: Keeper, connection: Connection) -> None:
         self._keeper = keeper
         self._connection = connection
-        self._refusals = Refusals(asyncio.get_running_loop().time, keeper.patience.refused_pause_seconds)
+        self._refusals: Refusals | None = None  # most are never refused anything
         self._room = Waiters()
         self._admitted = 0
         self._unheard = 0
@@ -50,7 +50,7 @@ class Standing:
         """One of its streams is admitted."""
         self._admitted += 1
         if self._admitted == 1:
-            self._refusals.forget()
+            self._refusals = None
             self.leave()
             self._connection.changed()
 
@@ -65,21 +65,24 @@ class Standing:
         """A request is refused; return whether it was one too many, and the connection is to end."""
         if self._admitted:
             return False
-        already = self._refusals.too_many
+        already = self.refused_too_often
+        if self._refusals is None:
+            pause = self._keeper.patience.refused_pause_seconds
+            self._refusals = Refusals(asyncio.get_running_loop().time, pause)
         self._refusals.add()
-        if self._refusals.too_many and not already:
+        if self.refused_too_often and not already:
             self._keeper.note_limit("refused_requests")
-        return self._refusals.too_many
+        return self.refused_too_often
 
     @property
     def refused_too_often(self) -> bool:
         """Whether the connection is to end."""
-        return self._refusals.too_many
+        return self._refusals is not None and self._refusals.too_many
 
     @property
     def pause_seconds(self) -> float:
         """How long its next request has to wait, because so many were refused."""
-        return self._refusals.pause_seconds
+        return 0.0 if self._refusals is None else self._refusals.pause_seconds
 
     def untaken(self, size: int) -> None:
         """Of answers that are no streams the peer has ``size`` bytes yet to take."""
