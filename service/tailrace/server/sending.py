@@ -90,8 +90,8 @@ class Sender:
         return len(self._answers) >= MAX_UNTAKEN_ANSWERS or sum(self._answers.values()) > MAX_UNTAKEN_BYTES
 
     async def turned(self) -> None:
-        """Wait until what can be sent was sent, where that decides whether there is too much untaken."""
-        while self._turn is not None and self.has_too_many_untaken:  # noqa: ASYNC110  the next iteration, mostly
+        """Let what can be sent now be sent, where that decides whether there is too much untaken."""
+        if self._turn is not None and self.has_too_many_untaken:
             await asyncio.sleep(0)
 
     def _note_untaken(self, stream_id: int, size: int) -> None:
