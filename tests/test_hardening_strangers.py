@@ -7,6 +7,8 @@ iteration of the event loop, which does not depend on how fast the machine is; `
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -26,7 +28,6 @@ from tailrace.server.settings import (
     HTTP2_SLICE_BYTES,
     LEAST_SECONDS,
     MAX_ALL_UNTAKEN_BYTES,
-    MAX_UNHEARD_REQUESTS,
     MAX_UNTAKEN_ANSWERS,
     MAX_UNTAKEN_BYTES,
     READ_AT_ONCE_BYTES,
@@ -136,9 +137,43 @@ async def test_no_more_is_read_of_a_stranger_than_is_looked_at() -> None:
         most = 0
         while app.refused < 40:
             most = max(most, len(stranger._incoming))
-            assert stranger.standing._unheard <= MAX_UNHEARD_REQUESTS + PER_SLICE
+            assert stranger.standing._unheard <= PER_SLICE
             await asyncio.sleep(0)
         assert 0 < most <= 2 * READ_AT_ONCE_BYTES
+
+
+@pytest.mark.both_loops
+@pytest.mark.parametrize("said", [GET, h2raw.PREFACE + frame(SETTINGS) + headers(1)], ids=["HTTP/1.1", "HTTP/2"])
+async def test_who_has_gone_is_not_heard(said: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """A crowd that is cut off while it waits: most of it asks for nothing any more, and nothing is left of it."""
+    app = App(work_seconds=LEAST_SECONDS)
+    async with attacked(app) as here:
+        for _ in range(100):
+            with socket.create_connection((here.host, here.port)) as one:
+                one.sendall(said)
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reader, writer = await here.open(GET)
+        assert await reader.readline() == b"HTTP/1.1 401 \r\n"
+        writer.transport.abort()
+        await settled(lambda: len(here.server._listeners[0]._connections) == 1)
+    assert (app.refused < 100, []) == (True, caplog.messages)
+
+
+async def test_requests_that_wait_go_with_their_connection() -> None:
+    """What was understood and not yet heard is kept for nobody who was cut, and little of it for all others."""
+    app = App(work_seconds=LEAST_SECONDS)
+    async with attacked(app) as here, AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(await raw(here)) for _ in range(30)]
+        listener = here.server._listeners[0]
+        for peer in peers:
+            peer.say(*(headers(2 * number + 1) for number in range(50)))
+        await settled(lambda: app.refused > 30)
+        unheard = sum(each.standing._unheard for each in listener._connections)
+        for each in [each for each in listener._connections if each.standing.is_strange]:
+            each.abort()
+        heard = app.refused
+        await settled(lambda: len(listener._connections) == 1)
+        assert (unheard <= 5 * PER_SLICE, app.refused - heard <= PER_SLICE) == (True, True)
 
 
 async def test_connection_that_is_only_refused_ends_over_http2() -> None:
@@ -198,7 +233,7 @@ async def test_answers_that_nobody_takes_are_few() -> None:
         await peer.until(lambda: bool(peer.of(RST_STREAM, 79)))
         refused = {int.from_bytes(each.payload, "big") for each in peer.frames if each.kind == RST_STREAM}
         held = here.server._listeners[0].untaken.bytes
-        most = MAX_UNTAKEN_BYTES // len(DOCUMENT) + MAX_UNHEARD_REQUESTS + PER_SLICE
+        most = MAX_UNTAKEN_BYTES // len(DOCUMENT) + 1 + PER_SLICE
         assert (refused, app.refused <= most) == ({ErrorCodes.REFUSED_STREAM}, True)
         assert 0 < held <= most * (len(DOCUMENT) + UNTAKEN_ANSWER_BYTES)
         assert here.limits["untaken_answers"] == 40 - app.refused
@@ -210,7 +245,7 @@ async def test_small_answers_that_nobody_takes_are_few() -> None:
     async with attacked(app) as here, await raw(here, SHUT) as peer:
         peer.say(*(headers(2 * number + 1) for number in range(60)))
         await peer.until(lambda: bool(peer.of(RST_STREAM, 119)))
-        most = MAX_UNTAKEN_ANSWERS + MAX_UNHEARD_REQUESTS + PER_SLICE
+        most = MAX_UNTAKEN_ANSWERS + PER_SLICE
         assert MAX_UNTAKEN_ANSWERS <= app.refused <= most
 
 

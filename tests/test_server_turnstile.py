@@ -107,6 +107,29 @@ async def test_connections_of_an_address_take_turns() -> None:
         assert where[1] <= AT_ONCE + 4
 
 
+async def test_what_was_begun_is_done_first() -> None:
+    """Whoever has come in does not wait behind those who have not."""
+    with crowd() as here:
+        waiting = [asyncio.create_task(here.come("a", "a")) for _ in range(50)]
+        await waiting[0]
+        await here.turnstile.through("b", "b", begun=True)
+        assert len(here.order) <= 2 * AT_ONCE
+        await asyncio.gather(*waiting)
+
+
+async def test_who_has_gone_waits_no_more() -> None:
+    """Nor does anybody else because of it."""
+    with crowd() as here:
+        others = [asyncio.create_task(here.come("a", "a")) for _ in range(50)]
+        gone = [asyncio.create_task(here.turnstile.through("b", "b", begun=number > 5)) for number in range(10)]
+        await others[0]
+        here.turnstile.release("b", "b")
+        here.turnstile.release("c", "c")
+        await asyncio.gather(*gone)
+        assert len(here.order) < 50
+        await asyncio.gather(*others)
+
+
 async def test_who_leaves_holds_up_nobody() -> None:
     """A place in the line that is given up is nobody's, and takes none of the iteration."""
     with crowd() as here:

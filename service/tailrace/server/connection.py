@@ -121,6 +121,7 @@ class Connection(asyncio.BufferedProtocol):
         self._watch.end()
         self._incoming.end()
         self._drainers.wake()
+        self.standing.gone()
 
     # What protocols and wires ask: `tailrace.server.wires.Carrier`.
 

@@ -53,9 +53,6 @@ MOST_SECONDS = 0.01
 PIECE_SECONDS = 0.0005
 """How long the input of one connection is worked on before others have their turn: half of the above."""
 
-MAX_UNHEARD_REQUESTS = 8
-"""Requests of one connection that may wait for their turn; no more of its input is looked at until one has had it."""
-
 ACCEPT_PAUSE_SECONDS = 0.1
 """How long to leave a listening socket alone when the process has no descriptor left: it would stay ready all along."""
 

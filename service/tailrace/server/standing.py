@@ -11,7 +11,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tailrace.server.refusals import Refusals
-from tailrace.server.settings import MAX_UNHEARD_REQUESTS
 from tailrace.server.waiters import Waiters
 
 if TYPE_CHECKING:
@@ -105,8 +104,8 @@ class Standing:
 
     @property
     def is_behind(self) -> bool:
-        """Whether so many of its requests wait to be heard that no more of its input is looked at."""
-        return self._unheard >= MAX_UNHEARD_REQUESTS
+        """Whether a request of it waits to be heard, so that no more of its input is looked at."""
+        return bool(self._unheard)
 
     def expect(self) -> None:
         """A request has come, which waits to be heard."""
@@ -115,10 +114,15 @@ class Standing:
     async def hear(self) -> None:
         """Wait until the application of an expected request may run."""
         try:
-            await self._keeper.newcomers.through(self._connection.source, self._connection)
+            await self._keeper.newcomers.through(self._connection.source, self._connection, begun=True)
         finally:
             self._unheard -= 1
             self._room.wake()
+
+    def gone(self) -> None:
+        """The connection has gone: nothing of it waits for a turn any more."""
+        for turnstile in (self._keeper.newcomers, self._keeper.members):
+            turnstile.release(self._connection.source, self._connection)
 
     # Whether it has to leave where there is no room.
 

@@ -3,8 +3,9 @@
 Work for those who are not admitted (parsing, routing, checking tokens, refusing) is done in pieces of less than a
 millisecond. While several wait, one iteration of the loop does as many pieces as fit into `LEAST_SECONDS`, or into a
 share of what everything else took in the iteration before, whichever is more. So an idle loop is used to the full, and
-in a busy one streams keep the rest, however many strangers wait. Addresses take turns, and the connections of an
-address take turns, each in the order of their coming. Knows no connection and no request.
+in a busy one streams keep the rest, however many strangers wait. What was begun is done before anything new, so that
+little of it is ever kept. Of either kind addresses take turns, and the connections of an address take turns, each in
+the order of their coming. Knows no connection and no request.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 
 from tailrace.server.settings import LEAST_SECONDS, MOST_SECONDS
 
@@ -32,8 +33,8 @@ class Turnstile:
     def __init__(self, share: float, clock: Callable[[], float] = time.perf_counter) -> None:
         self._ratio = share / (1 - share)
         self._clock = clock
-        self._waiting: OrderedDict[Hashable, OrderedDict[Hashable, deque[asyncio.Future[None]]]] = OrderedDict()
-        """By address and by connection, whoever's turn is next first."""
+        self._begun = _Line()
+        self._new = _Line()
         self._left = LEAST_SECONDS
         self._usual = USUAL_SECONDS
         self._spent = 0.0
@@ -43,20 +44,28 @@ class Turnstile:
     @property
     def contended(self) -> bool:
         """Whether somebody waits."""
-        return bool(self._waiting)
+        return bool(self._new or self._begun)
 
-    async def through(self, address: Hashable, connection: Hashable) -> None:
-        """Wait until a piece of ``connection``'s work may be done; returns at once while there is time for it."""
+    async def through(self, address: Hashable, connection: Hashable, *, begun: bool = False) -> None:
+        """Wait until a piece of ``connection``'s work may be done; returns at once while there is time for it.
+
+        It is ``begun`` where it follows from a piece that was done.
+        """
         if self._since is None:
             self._since = self._clock()
             asyncio.get_running_loop().call_soon(self._iterate)
-        if self._left > 0 and not self._waiting:
+        if self._left > 0 and not self.contended:
             self._pass()
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        connections = self._waiting.setdefault(address, OrderedDict())
-        connections.setdefault(connection, deque()).append(future)
+        (self._begun if begun else self._new).add(address, connection, future)
         await future
+
+    def release(self, address: Hashable, connection: Hashable) -> None:
+        """Let all of ``connection``'s work through now: it has gone, so that there is nothing to do."""
+        for future in [*self._begun.leave(address, connection), *self._new.leave(address, connection)]:
+            if not future.done():
+                future.set_result(None)
 
     def charge(self, seconds: float) -> None:
         """Count the time that a piece took, or some of it."""
@@ -74,8 +83,8 @@ class Turnstile:
             self._usual += (self._spent / self._passed - self._usual) * _WEIGHT
         had, self._passed, self._spent = self._passed, 0, 0.0
         self._left = max(LEAST_SECONDS, min(MOST_SECONDS, self._ratio * others))
-        while self._waiting and self._left > 0:
-            if not (future := self._next()).done():  # it may have been cancelled
+        while self.contended and self._left > 0:
+            if not (future := (self._begun or self._new).next()).done():  # it may have been cancelled
                 future.set_result(None)
                 self._pass()
         if had or self._passed:
@@ -84,13 +93,37 @@ class Turnstile:
         else:
             self._since = None
 
-    def _next(self) -> asyncio.Future[None]:
+
+class _Line:
+    """Who waits, by address and by connection; whoever's turn is next is first."""
+
+    __slots__ = ("_addresses",)
+
+    def __init__(self) -> None:
+        self._addresses: OrderedDict[Hashable, OrderedDict[Hashable, deque[asyncio.Future[None]]]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._addresses)
+
+    def add(self, address: Hashable, connection: Hashable, future: asyncio.Future[None]) -> None:
+        """Let one more wait."""
+        self._addresses.setdefault(address, OrderedDict()).setdefault(connection, deque()).append(future)
+
+    def next(self) -> asyncio.Future[None]:
         """Remove and return whoever's turn it is; the rest of its connection and of its address queue up again."""
-        address, connections = self._waiting.popitem(last=False)
+        address, connections = self._addresses.popitem(last=False)
         connection, futures = connections.popitem(last=False)
         future = futures.popleft()
         if futures:
             connections[connection] = futures
         if connections:
-            self._waiting[address] = connections
+            self._addresses[address] = connections
         return future
+
+    def leave(self, address: Hashable, connection: Hashable) -> Iterable[asyncio.Future[None]]:
+        """Remove and return all that wait for one connection."""
+        connections = self._addresses.get(address, OrderedDict())
+        futures = connections.pop(connection, ())
+        if not connections:
+            self._addresses.pop(address, None)
+        return futures
