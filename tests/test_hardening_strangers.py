@@ -22,7 +22,7 @@ from h2.errors import ErrorCodes
 import h2raw
 from certificates import make_certificate
 from changes import settled
-from h2raw import HEADERS, RST_STREAM, SETTINGS, Peer, frame, headers, settings, window_update
+from h2raw import END_HEADERS, END_STREAM, HEADERS, RST_STREAM, SETTINGS, Peer, frame, headers, settings, window_update
 from serving import Receive, Send, Serving, Wired, serving
 from tailrace.server.settings import (
     HTTP2_SLICE_BYTES,
@@ -38,8 +38,8 @@ from tailrace.server.settings import (
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 LIVE = GET.replace(b"/", b"/live", 1)
 DOCUMENT = bytes(18_000)
-PER_SLICE = HTTP2_SLICE_BYTES // 14
-"""Requests of the smallest size that are looked at before it is seen that they are too many."""
+PER_SLICE = HTTP2_SLICE_BYTES // 15
+"""Requests of the `smallest` size that are looked at before it is seen that they are too many."""
 SHUT = settings(_4=0)
 """SETTINGS of a peer that takes no byte of any answer."""
 
@@ -92,6 +92,11 @@ async def attacked(app: App, **options: Any) -> AsyncIterator[Serving]:
 async def raw(here: Serving, first: bytes = frame(SETTINGS)) -> Peer:
     """Connect as somebody who keeps to no protocol."""
     return await h2raw.connect(here.host, here.port, first)
+
+
+def smallest(stream_id: int) -> bytes:
+    """Make a request in 15 bytes: all but the authority is in the static table (RFC 7541 appendix A)."""
+    return frame(HEADERS, END_HEADERS | END_STREAM, stream_id, b"\x82\x86\x84\x01\x01a")
 
 
 # Requests.
@@ -220,6 +225,24 @@ async def test_refusals_beside_an_admitted_stream_end_nothing() -> None:
         wire.write(b"still here")
         await peer.until(lambda: peer.data(1) == b"still here")
         assert here.limits == {}
+
+
+async def test_requests_beside_streams_keep_no_newcomer_waiting() -> None:
+    """Who has streams may ask for more, and waits for that with all the others."""
+    app = App(work_seconds=LEAST_SECONDS)
+    async with serving(app) as here, AsyncExitStack() as stack:
+        members = [await stack.enter_async_context(await raw(here)) for _ in range(60)]
+        for member in members:
+            member.say(headers(1, path=b"/live"))
+        await app.live.wire(59)
+        for member in members:
+            member.say(*(smallest(2 * number + 3) for number in range(100)))
+        await settled(lambda: app.refused > 100)
+        before = app.refused
+        newcomer = await stack.enter_async_context(await raw(here))
+        newcomer.say(headers(1))
+        await newcomer.until(lambda: bool(newcomer.of(HEADERS, 1)))
+        assert app.refused - before < 6 * len(members)  # a round for what it says first, for its request, its answer
 
 
 # Answers that nobody takes.

@@ -112,9 +112,14 @@ class Standing:
         self._unheard += 1
 
     async def hear(self) -> None:
-        """Wait until the application of an expected request may run."""
+        """Wait until the application of an expected request may run.
+
+        A stranger's was begun in a turn of its own. One that comes beside an admitted stream has had none here, and
+        would come before all others for as long as more of them come.
+        """
         try:
-            await self._keeper.newcomers.through(self._connection.source, self._connection, begun=True)
+            newcomers, begun = self._keeper.newcomers, self.is_strange
+            await newcomers.through(self._connection.source, self._connection, begun=begun)
         finally:
             self._unheard -= 1
             self._room.wake()
