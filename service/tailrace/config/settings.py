@@ -181,7 +181,7 @@ class Settings(BaseSettings):
         description="the same for one `sub`",
     )
     admission_share: float = Field(
-        0.2,  # of a core: 200 clients a second while streams need the rest, and all that an idle core can do
+        0.2,  # some 400 clients a second while streams need the rest, and all that an idle core can do
         ge=0.01,
         le=0.9,
         description="of the event loop's time for requests that are not admitted (yet), while streams need the rest",
