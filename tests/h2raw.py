@@ -42,10 +42,11 @@ def frame(kind: int, flags: int = 0, stream_id: int = 0, payload: bytes = b"") -
 def block(method: bytes = b"GET", path: bytes = b"/", *fields: tuple[bytes, bytes]) -> bytes:
     """Make a header block that needs no memory: only literals, none of them indexed (RFC 7541 section 6.2.2)."""
     head = [(b":method", method), (b":scheme", b"http"), (b":authority", b"a"), (b":path", path), *fields]
-    return b"".join(b"\x00" + _text(name) + _text(value) for name, value in head)
+    return b"".join(b"\x00" + text(name) + text(value) for name, value in head)
 
 
-def _text(data: bytes) -> bytes:
+def text(data: bytes) -> bytes:
+    """Make a string literal, as it is (RFC 7541 section 5.2)."""
     if len(data) < 127:
         return bytes([len(data)]) + data
     rest, size = len(data) - 127, b"\x7f"

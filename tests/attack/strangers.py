@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from attack.wires import TICK_SECONDS, Http1, Http2, Scene
+from h2raw import text
 
 COMEBACKS_PER_SECOND = 300.0
 """New connections a second, all attackers together, at size 1."""
@@ -21,17 +22,6 @@ LONGEST_ID = b"v1.00c0ffee" + b".1" * 1_940
 def remembered(name: bytes, value: bytes) -> bytes:
     """Return a field that the decoder keeps in its table (RFC 7541 section 6.2.1)."""
     return b"\x40" + text(name) + text(value)
-
-
-def text(data: bytes) -> bytes:
-    """Return a string literal of HPACK, as it is (RFC 7541 section 5.2)."""
-    if len(data) < 127:
-        return bytes([len(data)]) + data
-    rest, size = len(data) - 127, b"\x7f"
-    while rest >= 128:
-        size += bytes([rest % 128 | 128])
-        rest //= 128
-    return size + bytes([rest]) + data
 
 
 def request(path: str, *fields: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
