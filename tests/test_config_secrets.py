@@ -106,12 +106,20 @@ def test_what_is_wrong_with_the_file_is_told_with_its_name(content: bytes | str,
 
 
 def test_a_file_that_is_not_there_is_told() -> None:
-    """With the reason that the system gives."""
-    expected = "TAILRACE_JWT_SECRET_FILE (none) cannot be read: No such file or directory"
-    assert problems(JWT_SECRET_FILE="none") == [expected]
+    """With the reason that the system gives, and its name where that is one."""
+    expected = "TAILRACE_JWT_SECRET_FILE (/run/secrets/none) cannot be read: No such file or directory"
+    assert problems(JWT_SECRET_FILE="/run/secrets/none") == [expected]
     assert problems(JWT_SECRET_FILE=".") == ["TAILRACE_JWT_SECRET_FILE (.) cannot be read: Is a directory"]
     written("tailrace.toml", "jwt_secret_file = 7")
-    assert problems() == ["jwt_secret_file in tailrace.toml (7) must name a file"]
+    assert problems() == ["jwt_secret_file in tailrace.toml must name a file"]
+
+
+@pytest.mark.parametrize("secret", ["0123456789abcdef" * 4, "hunter2-s3cret", "/" + "x" * 43, "a/" + "b" * 40])
+@pytest.mark.parametrize("name", ["JWT_SECRET_FILE", "JWT_PUBLIC_KEY_FILE", "TLS_KEY_FILE"])
+def test_a_secret_in_place_of_its_file_is_not_shown(name: str, secret: str) -> None:
+    """The likeliest slip with such a setting."""
+    told = " ".join(problems(**{name: secret}))
+    assert (f"TAILRACE_{name} " in told, secret in told) == (True, False)
 
 
 def test_a_misspelt_file_variable_is_an_error() -> None:

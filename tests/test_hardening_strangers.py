@@ -7,11 +7,12 @@ iteration of the event loop, which does not depend on how fast the machine is; `
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,13 @@ class App:
     def stop(self) -> None:
         """Count them no more."""
         self._next.cancel()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_fails(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Whatever a stranger does is no error of ours: it would fill the log."""
+    yield
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 @asynccontextmanager
@@ -213,6 +221,23 @@ async def test_connection_that_is_only_refused_ends_over_http1() -> None:
         writer.close()
 
 
+async def test_what_passes_by_itself_is_no_refusal() -> None:
+    """Whoever asks whether the service is ready is told so as often as it asks, at once."""
+
+    async def not_ready(_scope: Any, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 503, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with serving(not_ready) as here:
+        reader, writer = await here.open()
+        for _ in range(3 * REFUSALS.burst):
+            writer.write(GET)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 503 ")
+        [connection] = here.server._listeners[0]._connections
+        assert (here.limits, connection.standing.pause_seconds) == ({}, 0.0)
+        writer.transport.abort()
+
+
 async def test_refusals_beside_an_admitted_stream_end_nothing() -> None:
     """Behind a proxy one client's refusals are no reason to end the streams of others."""
     app = App()
@@ -272,6 +297,36 @@ async def test_small_answers_that_nobody_takes_are_few() -> None:
         assert MAX_UNTAKEN_ANSWERS <= app.refused <= most
 
 
+async def test_a_request_that_is_refused_and_cancelled_in_one_breath() -> None:
+    """Beside answers that are not taken, and a stream of somebody else on the same connection, which goes on."""
+    app = App()
+    async with serving(app) as here, await raw(here, SHUT) as peer:
+        peer.say(headers(1, path=b"/live"), window_update(1, 1000))
+        wire = await app.live.wire()
+        peer.say(*(headers(2 * number + 3) for number in range(60)))
+        await peer.until(lambda: bool(peer.of(RST_STREAM, 121)))
+        peer.say(headers(123) + h2raw.rst_stream(123))
+        wire.write(b"still here")
+        await peer.until(lambda: peer.data(1) == b"still here")
+        assert (peer.goaway, peer.closed) == (None, False)
+
+
+async def test_untaken_answers_end_no_stream() -> None:
+    """Above the bound of all connections answers are given up, and nothing else of the connection that owes them."""
+    app = App()
+    async with serving(app, max_sockets=1000) as here, AsyncExitStack() as stack:
+        owing = await stack.enter_async_context(await raw(here, SHUT))
+        owing.say(headers(1, path=b"/live"), window_update(1, 1000), headers(3, path=b"/document"))
+        wire = await app.live.wire()
+        await owing.until(lambda: bool(owing.of(HEADERS, 3)))
+        while not owing.of(RST_STREAM, 3):
+            peer = await stack.enter_async_context(await raw(here, SHUT))
+            peer.say(*(headers(2 * number + 1) for number in range(MAX_UNTAKEN_ANSWERS)))
+            await peer.until(lambda peer=peer: peer.counts[HEADERS] == MAX_UNTAKEN_ANSWERS)  # type: ignore[misc]
+        wire.write(b"still here")
+        await owing.until(lambda: owing.data(1) == b"still here")
+
+
 async def test_answers_that_are_taken_late_are_given_whole() -> None:
     """A peer that opens its window after a while has all that was not refused, and may ask again."""
     app = App()
@@ -295,7 +350,7 @@ async def test_answer_that_is_not_taken_in_time() -> None:
 
 
 async def test_answers_of_all_connections_together_have_a_bound() -> None:
-    """As many connections as may be, each with as much untaken as it may have: the oldest of them have to go."""
+    """As many connections as may be, each with as much untaken as it may have: those of the oldest are given up."""
     app = App()
     async with attacked(app, max_sockets=1000) as here, AsyncExitStack() as stack:
         untaken = here.server._listeners[0].untaken
@@ -304,8 +359,8 @@ async def test_answers_of_all_connections_together_have_a_bound() -> None:
             peers.append(peer := await stack.enter_async_context(await raw(here, SHUT)))
             peer.say(*(headers(2 * number + 1) for number in range(MAX_UNTAKEN_ANSWERS)))
             await peer.until(lambda peer=peer: peer.counts[HEADERS] == MAX_UNTAKEN_ANSWERS)  # type: ignore[misc]
-        await peers[0].until_closed()
-        assert (untaken.bytes <= MAX_ALL_UNTAKEN_BYTES, peers[-1].closed) == (True, False)
+        await peers[0].until(lambda: peers[0].counts[RST_STREAM] == MAX_UNTAKEN_ANSWERS)
+        assert (untaken.bytes <= MAX_ALL_UNTAKEN_BYTES, peers[-1].counts[RST_STREAM]) == (True, 0)
 
 
 async def test_answers_over_http1_that_nobody_reads() -> None:
@@ -357,16 +412,20 @@ async def test_half_requests_keep_nobody_out() -> None:
             writer.transport.abort()
 
 
-async def test_newcomers_never_displace_an_admitted_stream() -> None:
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+async def test_newcomers_never_displace_an_admitted_stream(version: bytes) -> None:
     """Where every place has one, the newcomer goes; a place whose stream has ended is a stranger's again."""
     app = App()
     async with serving(app, max_sockets=2) as here:
-        writers = [(await here.open(LIVE))[1] for _ in range(2)]
+        writers = [(await here.open(LIVE.replace(b"1.1", version)))[1] for _ in range(2)]
         await app.live.wire(1)
         with suppress(ConnectionError):
             assert await here.ask(GET) == b""
         app.live.wires[0].finish()
         await app.live.until(lambda: app.live.done == 1)
+        if version == b"1.0":  # whose end is that of the connection
+            writers[0].transport.abort()
+            await settled(lambda: len(here.server._listeners[0]._connections) == 1)
         assert (await here.ask(GET[:-2] + b"Connection: close\r\n\r\n")).startswith(b"HTTP/1.1 401 ")
         assert app.live.wires[1].writable
         for writer in writers:

@@ -151,7 +151,7 @@ async def test_open_stream_is_not_idle() -> None:
         stream = client.request("GET", "/a")
         await app.wire(1)
         [listener] = here.server._listeners
-        assert [None, None] == [connection._timer for connection in listener._connections]
+        assert [False, False] == [connection._timer.running for connection in listener._connections]
         listener.patience = Patience(keep_alive_seconds=0)
         for wire in app.wires:
             wire.finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -57,6 +58,19 @@ async def test_errors_and_cancellation_pass_through() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_what_is_done_about_an_error_is_charged() -> None:
+    """A time-out is how somebody who was slowed goes on."""
+    charged: list[float] = []
+
+    async def work() -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await asyncio.Event().wait()
+
+    await asyncio.create_task(Timed(work(), charged.append))
+    assert len(charged) == 2
 
 
 async def test_it_can_be_awaited_and_closed_like_its_work() -> None:

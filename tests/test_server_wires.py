@@ -66,6 +66,9 @@ class Carrier:
     def note_limit(self, limit: str) -> None:
         self.limits.append(limit)
 
+    def is_unheard(self) -> bool:
+        return False
+
     def abort(self) -> None:
         self.aborted = True
 

@@ -12,9 +12,9 @@ import pytest
 from asgi import LEFT, Exchange, Front, bearer, scope, token
 from builders import FakeRecord, append
 from leaping import leaping
-from tailrace import websocket
 from tailrace.errors import GoingAway
-from tailrace.websocket import SUBPROTOCOL, TOKEN_SECONDS, WebSocketEndpoint
+from tailrace.first_message import MAX_OWING, TOKEN_SECONDS
+from tailrace.websocket import SUBPROTOCOL, WebSocketEndpoint
 
 CONNECT = {"type": "websocket.connect"}
 
@@ -277,7 +277,7 @@ async def test_only_so_many_sockets_may_wait_for_a_token() -> None:
     """One more takes the place of the one that has waited for longest, which is told to come back."""
     front = Front(max_connections_per_subject=1000)
     serve = endpoint(front)
-    waiting = [Exchange(CONNECT) for _ in range(websocket.MAX_WAITING_FOR_TOKEN)]
+    waiting = [Exchange(CONNECT) for _ in range(MAX_OWING)]
     async with asyncio.TaskGroup() as tasks:
         for each in waiting:
             tasks.create_task(serve(scope(kind="websocket"), each.receive, each.send))

@@ -15,6 +15,7 @@ only from lines below its own (``tests/test_architecture.py`` holds it to that):
     server/        Hypercorn: settings, listeners, TLS, loop, drain; the hardened protocol classes and their wires
     service        the composition root: what lives as long as the service
     websocket      reader -> frames, and what a client may send
+    first_message  WebSockets that owe their token
     sse            reader -> text/event-stream
     admission      a request -> a subscription, or a named refusal
     subscription/  subscribers from admission to farewell, for either transport

@@ -46,8 +46,10 @@ class Places(Generic[Holder]):
         return self._all
 
     def add(self, source: str, holder: Holder) -> None:
-        """Give a place to ``holder``, who has none."""
+        """Give a place to ``holder``; one that has it already keeps it."""
         holders = self._holders.setdefault(source, {})
+        if holder in holders:
+            return
         holders[holder] = None
         self._all += 1
         self._most = max(self._most, len(holders))

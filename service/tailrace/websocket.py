@@ -7,9 +7,7 @@ close; a page of a foreign origin is not honest. Knows no Kafka.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 import orjson
 from starlette.types import Message, Receive, Scope, Send
@@ -23,19 +21,13 @@ from tailrace.errors import (
     MessageTooBig,
     Refused,
     SessionEnded,
-    TokenTimeout,
-    TooManyConnections,
     Unauthenticated,
 )
-from tailrace.places import Places, source_of
+from tailrace.first_message import TOKEN_SECONDS, FirstMessages
 from tailrace.subscription import Subscription
 from tailrace.wire import is_disconnect, open_wire, say_last
 
 SUBPROTOCOL = "tailrace.v1"
-TOKEN_SECONDS = 10.0
-"""For the first message, with the token, to come; a page has it at hand when it opens the socket."""
-MAX_WAITING_FOR_TOKEN = 256
-"""Sockets that have yet to say who they are. One more takes the place of another: see `tailrace.places`."""
 
 Admit = Callable[[Scope, str | None], Awaitable[Subscription]]
 """Admits whoever asks, by the scope and the token of the first message; raises `Refused`."""
@@ -61,8 +53,7 @@ class WebSocketEndpoint:
         self._admit = admit
         self._check = check
         self._note = note
-        self._token_seconds = token_seconds
-        self._waiting: Places[asyncio.Timeout] = Places()
+        self._first_messages = FirstMessages(token_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one socket to its end."""
@@ -91,24 +82,7 @@ class WebSocketEndpoint:
         except Unauthenticated as refused:
             if type(refused) is not Unauthenticated:
                 raise  # a token came, and it is no good: never fall back to another
-        return await self._admit(scope, await self._token(source_of(scope.get("client")), receive))
-
-    async def _token(self, source: str, receive: Receive) -> str:
-        """Wait for the first message; one that waits for long has to leave where too many do."""
-        if len(self._waiting) >= MAX_WAITING_FOR_TOKEN and (leaver := self._waiting.evict()) is not None:
-            with suppress(RuntimeError):  # its time is over anyway
-                leaver.reschedule(0)
-        timeout = asyncio.timeout(self._token_seconds)
-        self._waiting.add(source, timeout)
-        try:
-            async with timeout:
-                return _token_of(await receive())
-        except TimeoutError:
-            if timeout.when() == 0:
-                raise TooManyConnections("too many sockets have yet to send their token") from None
-            raise TokenTimeout(f"no token came within {self._token_seconds:g} seconds") from None
-        finally:
-            self._waiting.discard(source, timeout)
+        return await self._admit(scope, _token_of(await self._first_messages.of(scope, receive)))
 
 
 async def _serve(subscription: Subscription, scope: Scope, receive: Receive, send: Send) -> None:

@@ -2,8 +2,7 @@
 
 A wire knows nothing of sessions, events or positions. `reader` writes to it; `server` makes the fast ones, which put
 framed bytes straight on the connection, and offers them in the ASGI scope under ``EXTENSION``. `PlainWire` does the
-same with nothing but ASGI's ``send``, for foreign servers, HTTP/1.0 and test clients. A wire lives as long as its
-response.
+same with nothing but ASGI's ``send``, for foreign servers and test clients. A wire lives as long as its response.
 """
 
 from __future__ import annotations
@@ -19,6 +18,10 @@ if TYPE_CHECKING:
 
 EXTENSION = "tailrace.wire"
 """Key in ``scope["extensions"]``; its value is a callable that gives the `Wire`, once the response has started."""
+
+UNHEARD = "tailrace.unheard"
+"""Key beside it, of a WebSocket; its value is a callable that says whether the peer has said something that the server
+has yet to look at."""
 
 HIGH_WATER_BYTES = 64 * 1024
 """A wire that holds more than this is not writable: one flush of a reader, the default mark of asyncio's transports."""

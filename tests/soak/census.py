@@ -22,9 +22,9 @@ from typing import ClassVar, TypeVar
 import psutil
 
 from soak.state import CONNECTIONS, SUBSCRIPTIONS, State
+from tailrace.first_message import FirstMessages
 from tailrace.server.listener import Listener
 from tailrace.service import Service
-from tailrace.websocket import WebSocketEndpoint
 
 PYTHONS_OWN = frozenset(
     {"builtins", "types", "typing", "collections", "functools", "abc", "_thread", "weakref", "enum"}
@@ -92,7 +92,7 @@ def of_service(service: Service) -> dict[str, int]:
         SUBSCRIPTIONS: len(subscriptions),
         CONNECTIONS: connections(),
         "subjects with connections": len(subscriptions._by_subject),
-        "sockets waiting for a token": sum(len(each._waiting) for each in all_of(WebSocketEndpoint)),
+        "sockets waiting for a token": sum(map(len, all_of(FirstMessages))),
         "bytes in the tail": tail.bytes,
         "events in the tail": tail.events,
         "sessions in the tail": tail.sessions,

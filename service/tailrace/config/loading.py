@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tailrace.config.placeholders import weakness
-from tailrace.config.secret_files import KEYS, Given, is_secret, with_files_read
+from tailrace.config.secret_files import KEYS, Given, is_secret, looks_like_path, with_files_read
 from tailrace.config.settings import DEFAULT_FILE, FILE_VARIABLE, MIN_SECRET_BYTES, PREFIX, Settings, variable
 from tailrace.errors import ConfigurationError
 
@@ -179,9 +179,9 @@ def _sentence(given: Mapping[str, Given], error: ErrorDetails) -> str:
     message = _PYDANTIC.get(error["type"], error["msg"]).removeprefix("Value error, ")
     message = message.replace("Input should", "must").replace("String should", "must")
     value = repr(error["input"] if inside else written.value)  # of a list the wrong item, else what was written
-    return f"{written.name} {message}" + (
-        "" if is_secret(setting) or _TELLING.search(value) else f" (it is {_shown(value)})"
-    )
+    mistaken = key.endswith("_file") and not looks_like_path(written.value)  # it may be what the file should hold
+    silent = is_secret(setting) or _TELLING.search(value) or mistaken
+    return f"{written.name} {message}" + ("" if silent else f" (it is {_shown(value)})")
 
 
 def _shown(text: str) -> str:

@@ -26,6 +26,7 @@ PUBLISHED = frozenset(
 WORDS = (
     *("changethis", "changeme", "change", "replaceme", "replace", "placeholder", "example", "default", "insecure"),
     *("secret", "password", "passphrase", "token", "signing", "tailrace", "jwt", "hmac", "key", "super", "your", "my"),
+    *("please", "production", "prod", "this", "for", "now", "not", "use", "never", "must", "be"),
     *("hs256", "hs384", "hs512", "256", "384", "512", "bits", "bit", "bytes", "byte", "qwerty", "letmein", "admin"),
 )
 """What placeholders are composed of; a longer word comes before one that it begins with."""

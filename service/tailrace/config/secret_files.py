@@ -54,13 +54,33 @@ def with_files_read(source: Mapping[str, Given]) -> tuple[dict[str, Given], dict
         if key in source:
             problems[key] = f"{source[key].name} and {named.name} must not both be set"
             continue
-        name, secret = f"{named.name} ({named.value})", ""
+        name, secret = f"{named.name}{_shown(named.value)}", ""
         try:
             secret = _content(named.value)
         except ValueError as error:
             problems[key] = f"{name} {error}"
         given[key] = Given(name, secret)
     return given, problems
+
+
+MAX_PATH_PIECE_CHARACTERS = 32
+"""Between two slashes. A secret in base64 may begin with one, and has another after 64 characters on average."""
+
+
+def _shown(value: object) -> str:
+    """Write what was given in parentheses, where it looks like a path: it may be the secret itself, by mistake."""
+    return f" ({value})" if looks_like_path(value) else ""
+
+
+def looks_like_path(value: object) -> bool:
+    """Whether ``value`` names a file that exists, or reads like one that was meant to."""
+    path = Path(str(value))
+    try:
+        if path.exists() or (len(path.parts) > 1 + path.is_absolute() and path.parent.is_dir()):
+            return True
+    except (OSError, ValueError):  # too long for a name, for one
+        return False
+    return path.is_absolute() and max(map(len, path.parts)) <= MAX_PATH_PIECE_CHARACTERS
 
 
 def _content(path: object) -> str:

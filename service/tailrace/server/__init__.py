@@ -28,6 +28,8 @@ From the bottom up::
     heads        which requests no application sees
     guard        what makes a peer's frames a flood
     http1 http2  the two protocols
+    protocols    which of them a connection speaks
+    idle         how long a connection may be without a request
     keeper       the listener, as its connections see it
     connection   one peer: bytes in, bytes out, the end
     door         accepting

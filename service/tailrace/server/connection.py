@@ -18,10 +18,11 @@ from typing import Any, cast
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H2ProtocolAssumedError
 
+from tailrace.server import protocols
 from tailrace.server.applications import Applications
-from tailrace.server.context import CONTEXT
 from tailrace.server.http1 import Http1
 from tailrace.server.http2 import Http2
+from tailrace.server.idle import IdleTimer
 from tailrace.server.incoming import Incoming
 from tailrace.server.keeper import Keeper
 from tailrace.server.progress import Watch, acknowledged, cut, was_reset
@@ -32,8 +33,6 @@ from tailrace.server.waiters import Waiters
 from tailrace.wire import HIGH_WATER_BYTES
 
 logger = logging.getLogger(__name__)
-
-Address = tuple[str, int] | None
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -50,6 +49,7 @@ class Connection(asyncio.BufferedProtocol):
     _incoming: Incoming
     _protocol: Http1 | Http2
     _timed: Timed
+    _timer: IdleTimer
     _transport: asyncio.Transport
     _watch: Watch
 
@@ -59,7 +59,6 @@ class Connection(asyncio.BufferedProtocol):
         self._applications = Applications(keeper.newcomers.charge)
         self.source = source
         self._drainers = Waiters()
-        self._timer: asyncio.TimerHandle | None = None
         self._idle = True
         self._begun = False
         self._leaving = False
@@ -72,13 +71,11 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's are no subclasses of asyncio's
-        self._watch = Watch(transport)
+        self._watch = Watch(transport, self.note_limit)
         self._incoming = Incoming(self._turn)
+        self._timer = IdleTimer(self.is_unheard, self._wait_no_longer)
         self.standing = Standing(self._keeper, self)
-        info = transport.get_extra_info
-        tls = info("ssl_object")
-        kind = Http2 if tls is not None and tls.selected_alpn_protocol() == "h2" else Http1
-        self._protocol = self._speak(kind, tls is not None, _address(info("peername")), _address(info("sockname")))
+        self._protocol = protocols.first(self, self._keeper, transport, self._send)
         self._keeper.made(self)
         self._timed = Timed(self._run(), None)
         self.changed()
@@ -103,8 +100,10 @@ class Connection(asyncio.BufferedProtocol):
         self.paused = True
         self._protocol.paused()
         if not self._parting:
-            patience = self._keeper.patience
-            self._watch.begin(patience.answer_seconds if self.standing.is_strange else patience.stall_seconds)
+            if self.standing.is_strange:
+                self._watch.begin(self.patience.answer_seconds, "answer_timeout")
+            else:
+                self._watch.begin(self.patience.stall_seconds)
 
     def resume_writing(self) -> None:
         self.paused = False
@@ -117,7 +116,7 @@ class Connection(asyncio.BufferedProtocol):
         del exc
         self._lost = True
         self.paused = False
-        self._stop_timer()
+        self._timer.stop()
         self._watch.end()
         self._incoming.end()
         self._drainers.wake()
@@ -147,18 +146,21 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._go_on_reading()  # lest what is still on its way become a reset, see `settings.LINGER_SECONDS`
         self._parting = True
-        self._stop_timer()
+        self._timer.stop()
         self._watch.see_off(linger=linger)
 
     def set_idle(self, idle: bool) -> None:
         self._idle = idle
         if self._incoming.over:
             return
-        self._stop_timer()
+        self._timer.stop()
         if idle and self._leaving:
             self._part()
         elif idle:
-            self._timer = self._loop.call_later(self._keeper.patience.keep_alive_seconds, self._part, "idle_timeout")
+            self._timer.start(self._keeper.patience.keep_alive_seconds)
+
+    def is_unheard(self) -> bool:
+        return bool(self._incoming) or self.standing.is_behind
 
     @property
     def patience(self) -> Patience:
@@ -176,6 +178,10 @@ class Connection(asyncio.BufferedProtocol):
     def over(self) -> bool:
         """Whether it reads nothing any more."""
         return self._incoming.over
+
+    def relieve(self) -> None:
+        """Give up the answers that it does not take: those of all connections together are too many."""
+        self._protocol.relieve()
 
     def changed(self) -> None:
         """The connection has become a stranger's, or is one no more: what it may leave unread follows."""
@@ -205,10 +211,6 @@ class Connection(asyncio.BufferedProtocol):
 
     # Within.
 
-    def _speak(self, kind: type[Http1 | Http2], secure: bool, client: Address, server: Address) -> Http1 | Http2:
-        keeper = self._keeper
-        return kind(self, keeper.app, keeper.config, CONTEXT, None, {}, secure, client, server, self._send)
-
     async def _send(self, event: Event) -> None:
         """Hypercorn's way to a connection."""
         if isinstance(event, RawData):
@@ -235,7 +237,8 @@ class Connection(asyncio.BufferedProtocol):
                 self.standing.leave()
                 self._keeper.gone(self)
                 # They know us; see `tailrace.server.run.GC_THRESHOLDS`.
-                del self._protocol, self.standing, self._incoming, self._timed, self._transport, self._watch
+                del self._incoming, self._protocol, self._timed, self._timer, self._transport, self._watch
+                del self.standing
 
     async def _begin(self) -> None:
         await self._protocol.initiate()
@@ -268,8 +271,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             await self._protocol.handle(RawData(data))
         except H2ProtocolAssumedError as preface:
-            was = self._protocol  # the transport may know nobody any more
-            self._protocol = self._speak(Http2, was.ssl, was.client, was.server)
+            self._protocol = protocols.in_place_of(self._protocol, self, self._keeper, self._send)
             await self._begin()
             await self._protocol.handle(RawData(preface.data))
 
@@ -282,17 +284,10 @@ class Connection(asyncio.BufferedProtocol):
         while not self._lost:
             await self._drainers.wait()
 
-    def _part(self, limit: str | None = None) -> None:
-        if limit is not None:
-            self.note_limit(limit)
+    def _wait_no_longer(self) -> None:
+        self.note_limit("idle_timeout")
+        self._part()
+
+    def _part(self) -> None:
         self._protocol.farewell()
         self.close(linger=False)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-
-def _address(name: Any) -> Address:
-    return (name[0], name[1]) if isinstance(name, tuple) else None

@@ -73,6 +73,9 @@ class Http1(H11Protocol):
         if self.stream is not None:
             self.stream.wire.notify()
 
+    def relieve(self) -> None:
+        """Give up answers that the peer does not take: over HTTP/1.1 there is one, and it has bounds of its own."""
+
     def announce(self) -> None:
         """The service is leaving; HTTP/1.1 says so in its next response."""
 
@@ -140,7 +143,8 @@ class Http1(H11Protocol):
         headers, version = list(request.headers), request.http_version.decode()
         websocket = handshake.is_meant(method, version, headers)
         inbox = Inbox()
-        wire = DirectWire(inbox, Framing.FRAMES if websocket else Framing.CHUNKS, self._carrier)
+        framing = Framing.FRAMES if websocket else Framing.CHUNKS if version == "1.1" else Framing.BODY
+        wire = DirectWire(inbox, framing, self._carrier)
         app, config, context, task_group, _, ssl, client, server, _ = self._arguments
         arguments = (app, config, context, task_group, ssl, client, server, self.stream_send, STREAM_ID)
         if websocket and isinstance(self.connection, h11.Connection):

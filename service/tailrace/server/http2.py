@@ -31,7 +31,7 @@ from tailrace.server.guard import Flood, Guard, bound_header_table
 from tailrace.server.heads import TOO_LARGE, refuse_http2
 from tailrace.server.inbox import Inbox
 from tailrace.server.parting import Parting
-from tailrace.server.sending import EVERYBODY, Sender
+from tailrace.server.sending import EVERYBODY, GOING_AWAY, Sender
 from tailrace.server.settings import HTTP2_SLICE_BYTES, MAX_HEAD_BYTES, MAX_UNREAD_MESSAGES
 from tailrace.server.streams import HttpStream
 from tailrace.server.websocket import WebSocketStream
@@ -41,10 +41,6 @@ if TYPE_CHECKING:
     from hypercorn.events import Event
 
     from tailrace.server.wires import Carrier
-
-GOING_AWAY = b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + (2**31 - 1).to_bytes(4, "big") + b"\x00\x00\x00\x00"
-"""GOAWAY, NO_ERROR, every stream still welcome: "ask elsewhere next time" (RFC 9113 section 6.8). Written raw, because
-h2's own forbids every later frame. Without it Chromium reconnects on this very connection, to a process that leaves."""
 
 
 class Http2(H2Protocol):
@@ -91,6 +87,10 @@ class Http2(H2Protocol):
     def resumed(self) -> None:
         """The transport takes bytes again."""
         self._sender.resume()
+
+    def relieve(self) -> None:
+        """Give up the answers that the peer does not take."""
+        self._sender.relieve()
 
     def announce(self) -> None:
         """Tell the peer to open its next stream elsewhere, and go on serving those it has."""
@@ -168,7 +168,7 @@ class Http2(H2Protocol):
         if self._sender.has_too_many_untaken:
             self._carrier.note_limit("untaken_answers")
             self._carrier.standing.refuse()
-            self.connection.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+            self._sender.refuse(event.stream_id)
             return
         method, path = (dict(headers)[name] for name in (b":method", b":path"))
         stream = self._open(event.stream_id, websocket=method == b"CONNECT")

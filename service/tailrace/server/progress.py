@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 
 from tailrace.server.settings import CLOSE_SECONDS, LINGER_SECONDS
@@ -60,20 +61,28 @@ def cut(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
+def _uncounted(limit: str) -> None:
+    """Stand in where nobody counts."""
+
+
 class Watch:
     """Cuts a connection whose peer takes too little of what it is owed. Lives as long as the connection."""
 
-    __slots__ = ("_timer", "_transport")
+    __slots__ = ("_note_limit", "_timer", "_transport")
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, note_limit: Callable[[str], None] = _uncounted) -> None:
         self._transport = transport
+        self._note_limit = note_limit
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, seconds: float) -> None:
-        """From now on the peer must take `MIN_TAKEN_BYTES` in every such time, until nothing is left or `end`."""
+    def begin(self, seconds: float, limit: str = "") -> None:
+        """From now on the peer must take `MIN_TAKEN_BYTES` in every such time, until nothing is left or `end`.
+
+        One that is cut has come to ``limit``, by its name in the metrics; empty where somebody else counts it.
+        """
         self.end()
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(seconds, self._look, seconds, acknowledged(self._transport))
+        self._timer = loop.call_later(seconds, self._look, seconds, limit, acknowledged(self._transport))
 
     def see_off(self, *, linger: bool) -> None:
         """Close: flush first, and read what still comes for a moment if ``linger``; cut what does not go in time."""
@@ -91,9 +100,11 @@ class Watch:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self, seconds: float, before: int) -> None:
+    def _look(self, seconds: float, limit: str, before: int) -> None:
         left = self._transport.get_write_buffer_size()
         if left and acknowledged(self._transport) - before >= MIN_TAKEN_BYTES:
-            self.begin(seconds)
+            self.begin(seconds, limit)
         else:
+            if limit:
+                self._note_limit(limit)
             cut(self._transport)

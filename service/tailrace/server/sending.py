@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 EVERYBODY = 0
 """Stands among the streams for all of them, as in WINDOW_UPDATE (RFC 9113 section 6.9)."""
 
+GOING_AWAY = b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + (2**31 - 1).to_bytes(4, "big") + b"\x00\x00\x00\x00"
+"""GOAWAY, NO_ERROR, every stream still welcome: "ask elsewhere next time" (RFC 9113 section 6.8). Written raw, because
+h2's own forbids every later frame. Without it Chromium reconnects on this very connection, to a process that leaves."""
+
 TURN_BYTES = 4 * HIGH_WATER_BYTES
 """Most that one connection sends in one turn of the loop, so that it does not hold up the others."""
 
@@ -93,6 +97,16 @@ class Sender:
         """Let what can be sent now be sent, where that decides whether there is too much untaken."""
         if self._turn is not None and self.has_too_many_untaken:
             await asyncio.sleep(0)
+
+    def relieve(self) -> None:
+        """Give up all that is untaken."""
+        for stream_id in list(self._answers):
+            self.cancel(stream_id)
+
+    def refuse(self, stream_id: int) -> None:
+        """Refuse a stream for which nothing was done (RFC 9113 section 8.7: REFUSED_STREAM)."""
+        with suppress(ProtocolError):  # it may have been reset in the same breath
+            self._connection.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
 
     def _note_untaken(self, stream_id: int, size: int) -> None:
         if stream_id in self._answers:

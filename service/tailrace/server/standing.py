@@ -80,8 +80,10 @@ class Standing:
 
     @property
     def pause_seconds(self) -> float:
-        """How long its next request has to wait, because so many were refused."""
-        return 0.0 if self._refusals is None else self._refusals.pause_seconds
+        """How long its next request has to wait, because so many were refused; while nobody else waits, not at all."""
+        if self._refusals is None or not self._keeper.newcomers.contended:
+            return 0.0
+        return self._refusals.pause_seconds
 
     def untaken(self, size: int) -> None:
         """Of answers that are no streams the peer has ``size`` bytes yet to take."""
@@ -108,8 +110,9 @@ class Standing:
         return bool(self._unheard)
 
     def expect(self) -> None:
-        """A request has come, which waits to be heard."""
+        """A request has come, which waits to be heard: it is our turn now, not the client's."""
         self._unheard += 1
+        self.leave()
 
     async def hear(self) -> None:
         """Wait until the application of an expected request may run.
@@ -123,6 +126,8 @@ class Standing:
         finally:
             self._unheard -= 1
             self._room.wake()
+            if not self._unheard:
+                self.enter()
 
     def gone(self) -> None:
         """The connection has gone: nothing of it waits for a turn any more."""

@@ -96,6 +96,11 @@ class Running:
             self._wire.abort()
 
 
+def _refuses(status: int) -> bool:
+    """Whether an answer says that the client may not; what passes by itself is nothing to hold against it."""
+    return 400 <= status < 500 and status != 429
+
+
 class HttpStream(HTTPStream):
     """One HTTP request and its response. Lives until both are over."""
 
@@ -136,7 +141,7 @@ class HttpStream(HTTPStream):
         kind = "" if message is None else message["type"]
         if self._told_to_calm_down and message is not None:
             return
-        if kind == "http.response.start" and message["status"] >= 400 and self._carrier.standing.refuse():
+        if kind == "http.response.start" and _refuses(message["status"]) and self._carrier.standing.refuse():
             await self._tell_to_calm_down()
             return
         if kind == "http.response.body" and not message.get("more_body", False):
@@ -150,14 +155,14 @@ class HttpStream(HTTPStream):
         body = json.dumps({"error": "too_many_refusals", "detail": "this connection asks for what it may not have"})
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         headers += [(b"retry-after", b"%d" % RETRY_AFTER_REFUSALS_SECONDS), (b"connection", b"close")]
+        self.response = {"type": "http.response.start", "status": 429, "headers": headers}
         await self.send(Response(self.stream_id, headers, 429))
         if not suppress_body(self.scope["method"], 429):
             await self.send(Body(self.stream_id, body.encode()))
         await self._send_closed()
 
     def _offer(self, scope: Any) -> None:
-        offered = scope["method"] == "GET" and scope["http_version"] in {"1.1", "2"}
-        scope["extensions"] = {EXTENSION: self._started_wire} if offered else {}
+        scope["extensions"] = {EXTENSION: self._started_wire} if scope["method"] == "GET" else {}
 
     def _started_wire(self) -> ServerWire:
         """Give the wire, the head being on its way. Raises `RuntimeError` where no body of open length follows."""

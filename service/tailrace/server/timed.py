@@ -23,17 +23,20 @@ class Timed(Coroutine[Any, Any, None]):
         self.charge = charge
 
     def send(self, value: Any) -> Any:
+        return self._step(self._work.send, value)
+
+    def _step(self, step: Callable[..., Any], *arguments: Any) -> Any:
         if self.charge is None:
-            return self._work.send(value)
+            return step(*arguments)
         began = time.perf_counter()
         try:
-            return self._work.send(value)
+            return step(*arguments)
         finally:
             if self.charge is not None:
                 self.charge(time.perf_counter() - began)
 
     def throw(self, *error: Any) -> Any:
-        return self._work.throw(*error)
+        return self._step(self._work.throw, *error)
 
     def close(self) -> None:
         self._work.close()

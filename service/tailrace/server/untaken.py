@@ -1,8 +1,8 @@
 """Answers that were given over HTTP/2 and that their peers do not take: what all connections together may leave so.
 
-A peer whose window is shut makes us keep its answers, and costs nothing to be one of thousands. Above the bound a
-connection is cut: the one that has owed its reading for longest, of the source that most of them come from. Lives as
-long as the listener.
+A peer whose window is shut makes us keep its answers, and costs nothing to be one of thousands. Above the bound the
+answers of one connection are given up: of the one that has owed its reading for longest, of the source that most of
+them come from. Its streams are not touched. Lives as long as the listener.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 
 class Untaken:
-    """The connections that owe their reading; ``on_limit`` is told of each that is cut."""
+    """The connections that owe their reading; ``on_limit`` is told of each whose answers are given up."""
 
     def __init__(self, on_limit: Callable[[str], None], max_bytes: int = MAX_ALL_UNTAKEN_BYTES) -> None:
         self._on_limit = on_limit
         self._max_bytes = max_bytes
         self._sizes: dict[Connection, int] = {}
         self._places: Places[Connection] = Places()
+        self._relieving = False
         self.bytes = 0
 
     def note(self, connection: Connection, size: int) -> None:
@@ -37,7 +38,12 @@ class Untaken:
             self._places.add(connection.source, connection)
         elif before and not size:
             self._places.discard(connection.source, connection)
-        while self.bytes > self._max_bytes and (leaver := self._places.evict()) is not None:
+        if not self._relieving:  # whoever is relieved notes that here
+            self._relieve()
+
+    def _relieve(self) -> None:
+        self._relieving = True
+        while self.bytes > self._max_bytes and (one := self._places.evict()) is not None:
             self._on_limit("untaken_answers")
-            self.bytes -= self._sizes.pop(leaver)
-            leaver.abort()
+            one.relieve()
+        self._relieving = False

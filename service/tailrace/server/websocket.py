@@ -28,7 +28,7 @@ from tailrace.server.frames import ClientFrames
 from tailrace.server.handshake import Refusal
 from tailrace.server.settings import FRAMES_AT_ONCE
 from tailrace.server.streams import Running
-from tailrace.wire import EXTENSION
+from tailrace.wire import EXTENSION, UNHEARD
 
 if TYPE_CHECKING:
     from hypercorn.typing import TaskGroup
@@ -122,7 +122,7 @@ class WebSocketStream(WSStream):
         }
 
     def _offer(self, scope: Any) -> None:
-        scope["extensions"][EXTENSION] = self._started_wire
+        scope["extensions"] |= {EXTENSION: self._started_wire, UNHEARD: self._carrier.is_unheard}
 
     def _started_wire(self) -> ServerWire:
         """Give the wire, now that the handshake is over; a dead one if the client left meanwhile.

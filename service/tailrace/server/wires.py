@@ -58,6 +58,9 @@ class Carrier(Protocol):
     def close(self, *, linger: bool) -> None:
         """Flush and close, reading what still comes for a moment if ``linger``; cut what does not go."""
 
+    def is_unheard(self) -> bool:
+        """Whether the peer has said something that waits for its turn."""
+
     def set_idle(self, idle: bool) -> None:
         """Say whether any request is under way."""
 
