@@ -5,6 +5,7 @@ process. Everything here blocks; everything that was started is ended, whatever 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import select
 import subprocess
@@ -26,6 +27,7 @@ from attack.table import ATTACKS, Attack
 from kafka_cluster import KafkaCluster
 from real.service import ServiceProcess
 
+TESTS = Path(__file__).parents[1]
 BEFORE_SECONDS, AFTER_SECONDS = 2.0, 2.0
 ANSWER_SECONDS = 90.0
 """What a process may take until it says something, beside the time of the attack."""
@@ -93,7 +95,10 @@ class Role:
 def role(name: str, *arguments: str) -> Iterator[Role]:
     """Run one of our processes; kill it with the block."""
     command = [sys.executable, "-m", f"attack.{name}", *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
+    ) as process:
         try:
             yield Role(process)
         finally:
