@@ -41,7 +41,7 @@ HANDSHAKES_PER_TURN = 1
 
 ADMISSION_SHARE = 0.2
 """Of the loop's time, for those who are not admitted, while admitted streams need the rest. A fifth of a core admits
-400 clients a second where one takes 0.45 ms; an idle core admits as many as it can."""
+400 clients a second where one takes 0.47 ms; an idle core admits as many as it can."""
 
 LEAST_SECONDS = 0.001
 """What those who are not admitted may take of each iteration of the loop, however idle it is: one admission. A record
