@@ -11,10 +11,12 @@ error is renamed at its border. It must not know sessions, events or clients::
     metadata     the identity request, its answer, `Identity`
     unpacking    `Unpacking`: one partition's bytes -> a stretch; large batches in a thread, the oversized remembered
     batches      the bytes of one partition -> its batches, in order
+    header       what a batch says about itself, and its checksum
     opening      one batch -> its records, within a bound of memory
     codecs       compressed bytes -> bytes, within a bound
     counting     what the records of a batch will take, before they are made
     records      the records of a batch, one by one, where something is odd
+    varint       numbers of one byte or more
     legacy       the message formats of before Kafka 0.11
     group        `GroupCommits`: where reading stands, told to Kafka so that its tools show lag
     troubles     what can go wrong, each with its sentence for the operator

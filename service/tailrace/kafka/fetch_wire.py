@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from aiokafka.protocol.api import RequestStruct, Response
 from aiokafka.protocol.types import Schema, TaggedFields
 
+from tailrace.kafka.varint import MORE, unsigned, written
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from io import BytesIO
@@ -50,7 +52,6 @@ _ANSWERED = Struct(">ihqqq")
 _ABORTED = Struct(">qq")
 _COUNT = Struct(">i")
 _SHORT = Struct(">h")
-_LONG_VARINT = 0x80
 _NO_TAGS = b"\x00"
 _EMPTY = b"\x01"
 """A compact array or string without anything in it: lengths are one more than they are."""
@@ -182,9 +183,9 @@ class FetchById(FetchByName):
 
     def encode(self) -> bytes:
         question = self._question
-        parts = [_fetch(question), _varint(len(question.offsets) + 1)]
+        parts = [_fetch(question), written(len(question.offsets) + 1)]
         for topic, partitions in question.offsets.items():
-            parts += (bytes.fromhex(question.ids[topic]), _varint(len(partitions) + 1))
+            parts += (bytes.fromhex(question.ids[topic]), written(len(partitions) + 1))
             for number, offset in partitions:
                 parts += (self._asked.pack(number, -1, offset, -1, -1, question.partition_max_bytes), _NO_TAGS)
             parts.append(_NO_TAGS)
@@ -204,35 +205,9 @@ def _fetch(question: Question) -> bytes:
     return _FETCH.pack(-1, question.max_wait_ms, question.min_bytes, question.max_bytes, question.isolation, 0, -1)
 
 
-# Varints: seven bits a byte, the lowest first; the highest bit says that there are more.
-
-
-def _varint(number: int) -> bytes:
-    written = bytearray()
-    while number >= _LONG_VARINT:
-        written.append(number & 0x7F | _LONG_VARINT)
-        number >>= 7
-    written.append(number)
-    return bytes(written)
-
-
-def _read_varint(raw: bytes, at: int) -> tuple[int, int]:
-    """Give the number at an offset, and the offset after it."""
-    number = raw[at]
-    at += 1
-    if number >= _LONG_VARINT:
-        number, shift = number & 0x7F, 7
-        while (more := raw[at]) >= _LONG_VARINT:
-            number |= (more & 0x7F) << shift
-            at, shift = at + 1, shift + 7
-        number |= more << shift
-        at += 1
-    return number, at
-
-
 def _length(raw: bytes, at: int) -> tuple[int, int]:
     """Give the length of what is compact, 0 for what is null, and the offset after it."""
-    number, at = _read_varint(raw, at) if raw[at] >= _LONG_VARINT else (raw[at], at + 1)
+    number, at = unsigned(raw, at) if raw[at] >= MORE else (raw[at], at + 1)
     return number - 1 if number else 0, at
 
 
@@ -240,9 +215,9 @@ def _past_tags(raw: bytes, at: int) -> int:
     """Give the offset after the tagged fields, of which none is for us; mostly there are none."""
     if not raw[at]:
         return at + 1
-    count, at = _read_varint(raw, at)
+    count, at = unsigned(raw, at)
     for _ in range(count):
-        _, at = _read_varint(raw, at)
-        size, at = _read_varint(raw, at)
+        _, at = unsigned(raw, at)
+        size, at = unsigned(raw, at)
         at += size
     return at

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tailrace.event import MAX_HEADERS, Flawed
 from tailrace.kafka.codecs import Damage
+from tailrace.kafka.varint import signed
 from tailrace.session import MAX_SESSION_BYTES
 
 if TYPE_CHECKING:
@@ -25,10 +26,6 @@ RECORD_BYTES = 200
 HEADER_BYTES = 150
 """The same for a header: a tuple, and the heads of a ``str`` and a ``bytes``."""
 
-_MORE = 0x80
-"""Set in each byte of a varint but the last."""
-_VARINT_BITS = 63
-"""Where the last byte of the longest varint begins."""
 _INT64 = 1 << 64
 
 
@@ -78,7 +75,7 @@ class Walker:
         previous = shape.first - 1
         for number in range(shape.records):
             try:
-                length, begin = _varint(raw, self._at)
+                length, begin = signed(raw, self._at)
             except (IndexError, ValueError):
                 raise Damage("a record has no length") from None
             if not 0 <= length <= end - begin:
@@ -111,16 +108,16 @@ class Walker:
 
     def _whole(self, raw: memoryview, found: _Parts) -> Record:
         shape = self._shape
-        delta, at = _varint(raw, 1)  # past the attributes, of which none is used
+        delta, at = signed(raw, 1)  # past the attributes, of which none is used
         found.timestamp = _wrapped(shape.first_ms + delta) if shape.log_append_ms is None else shape.log_append_ms
-        delta, at = _varint(raw, at)
+        delta, at = signed(raw, at)
         found.offset = shape.first + delta
-        size, at = _varint(raw, at)
+        size, at = signed(raw, at)
         if size >= 0:  # one byte more than any session has is enough to see that it is none
             found.key = _bytes(raw, at, size, MAX_SESSION_BYTES + 1)
             at += size
             self.kept += len(found.key)
-        size, at = _varint(raw, at)
+        size, at = signed(raw, at)
         value = None
         if size > self._max_value_bytes:
             found.flaw = "too_large"
@@ -133,7 +130,7 @@ class Walker:
         return self._with_headers(raw, at, value, found)
 
     def _with_headers(self, raw: memoryview, at: int, value: bytes | None, found: _Parts) -> Record:
-        count, at = _varint(raw, at)
+        count, at = signed(raw, at)
         if not 0 <= count <= (len(raw) - at) // 2:
             raise ValueError("no record has room for so many headers")
         for _ in range(min(count, MAX_HEADERS)):
@@ -148,10 +145,10 @@ class Walker:
 
     def _header(self, raw: memoryview, at: int, found: _Parts) -> int:
         """Read one header; gives where the next one begins."""
-        size, at = _varint(raw, at)
+        size, at = signed(raw, at)
         name = _bytes(raw, at, size, MAX_HEADER_NAME_BYTES + 1)
         at += size
-        size, at = _varint(raw, at)
+        size, at = signed(raw, at)
         value = None if size < 0 else _bytes(raw, at, size, size)
         if len(name) <= MAX_HEADER_NAME_BYTES:
             found.headers.append((name.decode(errors="replace"), value))  # as Kafka's own Java client does
@@ -187,25 +184,6 @@ def _bytes(raw: memoryview, at: int, size: int, at_most: int) -> bytes:
     if not 0 <= size <= len(raw) - at:
         raise ValueError("a length is wrong")
     return bytes(raw[at : at + min(size, at_most)])
-
-
-def _varint(raw: memoryview, at: int) -> tuple[int, int]:
-    """Give a number in zigzag form (KIP-98), and where the next one begins.
-
-    Raises IndexError where it does not end, ValueError where it is longer than 64 bits are.
-    """
-    number = raw[at]
-    at += 1
-    if number >= _MORE:
-        number, shift = number & 0x7F, 7
-        while (more := raw[at]) >= _MORE:
-            number |= (more & 0x7F) << shift
-            at, shift = at + 1, shift + 7
-            if shift > _VARINT_BITS:
-                raise ValueError("a number has too many bytes")
-        number |= more << shift
-        at += 1
-    return (number >> 1) ^ -(number & 1), at
 
 
 def _wrapped(number: int) -> int:
