@@ -22,6 +22,7 @@ class Transport:
         self.left = left
         self.taken = 0
         self.aborted = False
+        self.limits: list[str] = []
 
     def get_extra_info(self, name: str) -> Transport:
         assert name == "socket"
@@ -40,23 +41,24 @@ class Transport:
         self.aborted = True
 
 
-def begun(transport: Transport) -> Watch:
+def begun(transport: Transport, limit: str = "") -> Watch:
     """Begin to ask for something every ten seconds."""
-    watch = Watch(cast("asyncio.Transport", transport))
-    watch.begin(10)
+    watch = Watch(cast("asyncio.Transport", transport), transport.limits.append)
+    watch.begin(10, limit)
     return watch
 
 
-async def test_who_takes_too_little_is_cut() -> None:
-    """When the time is over, and not before."""
+@pytest.mark.parametrize("limit", ["", "answer_timeout"])
+async def test_who_takes_too_little_is_cut(limit: str) -> None:
+    """When the time is over, and not before; it has come to the limit, if there is one."""
     transport = Transport()
     with leaping():
-        begun(transport)
+        begun(transport, limit)
         transport.taken = MIN_TAKEN_BYTES - 1
         await asyncio.sleep(9)
-        assert not transport.aborted
+        assert (transport.aborted, transport.limits) == (False, [])
         await asyncio.sleep(2)
-        assert transport.aborted
+        assert (transport.aborted, transport.limits) == (True, [limit] if limit else [])
 
 
 async def test_who_takes_enough_has_as_long_again() -> None:

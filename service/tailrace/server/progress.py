@@ -28,24 +28,24 @@ RESET = struct.pack("ii", 1, 0)
 
 def was_reset(transport: asyncio.Transport) -> bool:
     """Whether the peer has reset the connection, which nobody hears who does not read; False where nobody can tell."""
-    sock = transport.get_extra_info("socket")
-    if sock is None:
-        return False
-    try:
-        return bool(sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 1)[0] == STATE_CLOSED)
-    except (OSError, ValueError):
-        return False
+    return _told(transport, 1) == bytes([STATE_CLOSED])
 
 
 def acknowledged(transport: asyncio.Transport) -> int:
-    """Give how many bytes the peer's kernel has acknowledged so far; 0 where that cannot be told."""
+    """Return how many bytes the peer's kernel has acknowledged so far; 0 where that cannot be told."""
+    told = _told(transport, BYTES_ACKED.size)
+    return int(BYTES_ACKED.unpack(told)[0]) if len(told) == BYTES_ACKED.size else 0  # an older kernel says less
+
+
+def _told(transport: asyncio.Transport, size: int) -> bytes:
+    """Return the first ``size`` bytes of ``struct tcp_info``, or as many as there are."""
     sock = transport.get_extra_info("socket")
     if sock is None:  # closed meanwhile: as uvloop says it over TLS
-        return 0
+        return b""
     try:
-        return int(BYTES_ACKED.unpack(sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, BYTES_ACKED.size))[0])
-    except (OSError, ValueError, struct.error):  # closed meanwhile; no TCP; an older kernel, or another system
-        return 0
+        return bytes(sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, size))
+    except (OSError, ValueError):  # closed meanwhile; no TCP; another system
+        return b""
 
 
 def cut(transport: asyncio.Transport) -> None:
@@ -61,16 +61,12 @@ def cut(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-def _uncounted(limit: str) -> None:
-    """Stand in where nobody counts."""
-
-
 class Watch:
     """Cuts a connection whose peer takes too little of what it is owed. Lives as long as the connection."""
 
     __slots__ = ("_note_limit", "_timer", "_transport")
 
-    def __init__(self, transport: asyncio.Transport, note_limit: Callable[[str], None] = _uncounted) -> None:
+    def __init__(self, transport: asyncio.Transport, note_limit: Callable[[str], None]) -> None:
         self._transport = transport
         self._note_limit = note_limit
         self._timer: asyncio.TimerHandle | None = None
