@@ -46,3 +46,13 @@ def test_one_a_second_is_always_allowed() -> None:
     """A page that asks again with the same bad token costs little, and is told why each time."""
     account = Account()
     assert set(account.add_many(1000, every_seconds=1 / REFUSALS.per_second)) == {0.0}
+
+
+def test_one_too_many_is_one_for_good() -> None:
+    """The peer was told that its connection ends, so it does, however long it waits before it goes on."""
+    account = Account()
+    account.add_many(REFUSALS.burst + 1)
+    account.now += REFUSALS.burst / REFUSALS.per_second
+    assert (account.too_many, account.pause_seconds) == (True, 0.0)
+    account.add()
+    assert account.too_many

@@ -9,6 +9,7 @@ From the bottom up::
     waiters      those who wait for one thing to change
     timed        a coroutine whose steps are timed
     turnstile    whose input is worked on in this iteration of the loop, and how much of it
+    level        how much of something there was of late
     refusals     how often one connection was refused
     untaken      answers that nobody takes, of all connections
     standing     what a connection is: a stranger's, or one with an admitted stream

@@ -15,8 +15,10 @@ from wsproto.extensions import Extension
 from wsproto.frame_protocol import CloseReason, Opcode, RsvBits
 
 from tailrace.errors import Farewell, MessageTooBig, TooManyFrames
-from tailrace.server.settings import FRAMES_AT_ONCE, FRAMES_PER_SECOND, MAX_MESSAGE_BYTES
+from tailrace.server.level import Level
+from tailrace.server.settings import FRAMES_AT_ONCE, FRAMES_PER_SECOND, MAX_MESSAGE_BYTES, Allowance
 
+_FRAMES = Allowance(FRAMES_AT_ONCE, FRAMES_PER_SECOND)
 _NO_BITS = RsvBits(rsv1=False, rsv2=False, rsv3=False)
 
 
@@ -25,8 +27,7 @@ class ClientFrames(Extension):
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._counted_at = clock()
-        self._allowed = float(FRAMES_AT_ONCE)
+        self._frames = Level(_FRAMES, clock())
         self._message_bytes = 0
         self._frame_bytes = 0
         self.exceeded: type[Farewell] | None = None
@@ -46,7 +47,7 @@ class ClientFrames(Extension):
         A `CloseReason` fails the connection.
         """
         del proto, rsv
-        if not self._may_send():
+        if self._frames.left(self._clock()) > FRAMES_AT_ONCE - 1:
             self.exceeded = TooManyFrames
             return CloseReason.POLICY_VIOLATION
         self._frame_bytes = 0 if opcode.iscontrol() else payload_length
@@ -57,13 +58,7 @@ class ClientFrames(Extension):
 
     def frame_inbound_complete(self, proto: Any, fin: bool) -> None:
         """Take a frame to account."""
-        self._allowed -= 1
+        self._frames.add(1, self._clock())
         if proto.header.opcode.iscontrol():
             return  # between the fragments of a message
         self._message_bytes = 0 if fin else self._message_bytes + self._frame_bytes
-
-    def _may_send(self) -> bool:
-        now = self._clock()
-        self._allowed = min(FRAMES_AT_ONCE, self._allowed + (now - self._counted_at) * FRAMES_PER_SECOND)
-        self._counted_at = now
-        return self._allowed >= 1

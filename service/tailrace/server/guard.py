@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tailrace.server.level import Level
 from tailrace.server.settings import (
     ALLOWANCES,
     HEAD_FRAME_BYTES,
@@ -64,7 +65,7 @@ class Guard:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._levels: dict[str, tuple[float, float]] = {}
+        self._levels: dict[str, Level] = {}
         self._begun = b""
         self._skip = PREFACE_BYTES
         self._head = 0
@@ -95,13 +96,10 @@ class Guard:
 
     def charge(self, kind: str, amount: float = 1) -> None:
         """Count ``amount`` of what `ALLOWANCES` calls ``kind``; below zero it is earned. Raises `Flood`."""
-        allowance, now = ALLOWANCES[kind], self._clock()
-        level, since = self._levels.get(kind, (0.0, now))
-        if level > 0:
-            level = max(0.0, level - (now - since) * allowance.per_second)
-        level = max(level + amount, -allowance.saved)
-        self._levels[kind] = level, now
-        if level > allowance.burst:
+        now = self._clock()
+        if kind not in self._levels:
+            self._levels[kind] = Level(ALLOWANCES[kind], now)
+        if self._levels[kind].add(amount, now):
             raise Flood(kind)
 
     def _count(self, kind: int, flags: int, length: int, counts: dict[str, float]) -> None:
