@@ -119,9 +119,9 @@ class Intake:
             return  # the partition jumped while this was under way
         if stretch.records:
             arrival = tail.arrival(topic, partition)
-            self._append_some(stretch, arrival, stretch.records[:RECORDS_AT_ONCE])
-            for begin in range(RECORDS_AT_ONCE, len(stretch.records), RECORDS_AT_ONCE):
-                await asyncio.sleep(0)  # nobody else changes the tail meanwhile: it is our turn
+            for begin in range(0, len(stretch.records), RECORDS_AT_ONCE):
+                if begin:
+                    await asyncio.sleep(0)  # nobody else changes the tail meanwhile: it is our turn
                 self._append_some(stretch, arrival, stretch.records[begin : begin + RECORDS_AT_ONCE])
         tail.advance(topic, partition, stretch.next_offset)
         if stretch.log_start >= 0:
