@@ -191,7 +191,7 @@ class Admission:
 
 
 def _session_of(scope: Scope) -> str:
-    """Give the address's session, percent-decoded once by the server."""
+    """Return the address's session, percent-decoded once by the server."""
     session: str = scope["path_params"]["session"]
     if "\ufffd" in session:
         raise BadRequest("the session in the address is not UTF-8")

@@ -38,7 +38,7 @@ PING = frame(b"", 0x9)
 
 
 def jittered_ms(around_ms: float) -> int:
-    """Give a time between half and one and a half of ``around_ms``, so that not everyone comes back at once."""
+    """Return a time between half and one and a half of ``around_ms``, so that not everyone comes back at once."""
     return round(around_ms * random.uniform(0.5, 1.5))  # noqa: S311  not a secret
 
 
@@ -82,7 +82,7 @@ def disconnect(format_: Format, why: Farewell | Refused, id_: Position | None, r
 
 
 def disconnect_fields(why: Farewell | Refused, id_: Position | None, retry_after_ms: int) -> dict[str, Any]:
-    """Give what `DISCONNECT` carries; without an id where the client was not admitted, or it would wipe out its own."""
+    """Return what `DISCONNECT` carries; no id where the client was not admitted, or it would wipe out its own."""
     if isinstance(why, Farewell):
         reason, reconnect = why.reason, why.reconnect
     else:

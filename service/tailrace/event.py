@@ -107,7 +107,7 @@ class Arrival:
         return b"%b%d%b" % (self._affixes[0], offset + 1, self._affixes[1])
 
     def charge(self) -> int:
-        """Give what is `uncharged`; whoever asks takes the charge."""
+        """Return what is `uncharged`; whoever asks takes the charge."""
         uncharged, self.uncharged = self.uncharged, 0
         return uncharged
 
@@ -196,7 +196,7 @@ class Decoder:
         self._types = Names(type_of, TYPE_CACHE_BYTES)
 
     def address(self, record: Record) -> bytes | None:
-        """Give the name of the record's session as it came; None where it has none."""
+        """Return the name of the record's session as it came; None where it has none."""
         return record.key if self._session_header is None else _by_name(record.headers).get(self._session_header)
 
     def decode(self, record: Record, arrival: Arrival) -> Event:
@@ -242,7 +242,7 @@ class Decoder:
         return (END, "", b"") if self._session_header is None else (SKIPPED, "tombstone", b"")
 
     def _type(self, headers: Mapping[str, bytes | None]) -> str | None:
-        """Give the event's type; None where it cannot stand in an ``event:`` line."""
+        """Return the event's type; None where it cannot stand in an ``event:`` line."""
         raw = headers.get("event") or headers.get("ce_type")  # which is CloudEvents' in its Kafka binding
         if not raw:
             return ""
@@ -253,7 +253,7 @@ class Decoder:
 
 
 def _by_name(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, bytes | None]:
-    """Give the first `MAX_HEADERS` by their names; the last of duplicates wins."""
+    """Return the first `MAX_HEADERS` by their names; the last of duplicates wins."""
     return dict(headers if len(headers) <= MAX_HEADERS else headers[:MAX_HEADERS])
 
 

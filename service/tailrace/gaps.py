@@ -39,7 +39,7 @@ class Gaps:
         del gaps[:-MAX_GAPS]
 
     def beyond(self, place: Place, offset: int) -> tuple[int, str]:
-        """Give where the gap ends that holds ``offset``, and its reason; 0 and nothing where there is none."""
+        """Return where the gap ends that holds ``offset``, and its reason; 0 and nothing where there is none."""
         gaps = self._of.get(place, ())
         number = bisect_right(gaps, offset, key=_begin) - 1
         if number < 0 or offset >= gaps[number][1]:

@@ -54,7 +54,7 @@ class Names:
         self._max_bytes = max_bytes
         self.known: dict[bytes, str] = {}
         self.get = self.known.get
-        """Give the text, or None where it is not known yet."""
+        """Return the text, or None where it is not known yet."""
         self.bytes = 0
         """What is known takes so many."""
         self.uncharged = 0
@@ -73,6 +73,6 @@ class Names:
         return text
 
     def charge(self) -> int:
-        """Give what is `uncharged`; whoever asks takes the charge."""
+        """Return what is `uncharged`; whoever asks takes the charge."""
         uncharged, self.uncharged = self.uncharged, 0
         return uncharged

@@ -54,7 +54,7 @@ class Position:
     offsets: tuple[tuple[int, ...], ...]
 
     def entry(self, topic: int, partition: int) -> int:
-        """Give the next offset; 0 for a partition added later: all that it holds is later."""
+        """Return the next offset; 0 for a partition added later: all that it holds is later."""
         offsets = self.offsets[topic]
         return offsets[partition] if partition < len(offsets) else 0
 
@@ -93,11 +93,11 @@ class Vector:
         self._affixes = (b"", b"")
 
     def __iter__(self) -> Iterator[Sequence[int]]:
-        """Give the next offsets of every topic, by partition; entries that are there may be set meanwhile."""
+        """Return the next offsets of every topic, by partition; entries that are there may be set meanwhile."""
         return iter(self._topics)
 
     def entry(self, topic: int, partition: int) -> int:
-        """Give the next offset; 0 where there is no entry."""
+        """Return the next offset; 0 where there is no entry."""
         offsets = self._topics[topic]
         return offsets[partition] if partition < len(offsets) else 0
 

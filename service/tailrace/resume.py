@@ -181,7 +181,7 @@ def _resumed(id_: EventId, text: str, tail: Tail) -> Start:
 
 
 def _entries(id_: EventId, number: int, tail: Tail) -> tuple[int, ...] | None:
-    """Give the id's entries for one topic; None when the id does not know this incarnation of it.
+    """Return the id's entries for one topic; None when the id does not know this incarnation of it.
 
     A group ``0`` says that the topic did not exist yet, so all that it holds is later; which topic it means shows only
     where the id has as many groups as there are topics. A group of a topic that is not ours is ignored.

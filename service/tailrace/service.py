@@ -142,7 +142,7 @@ def gauges(of: Callable[[], Service]) -> Mapping[str, Callable[[], Reading]]:
 
 
 def _oldest_age(tail: Tail) -> float:
-    """Give the age of the oldest event by its own timestamp, or since it came, where that one is not to be believed."""
+    """Return the age of the oldest event by its own timestamp; since it came, where that one is not to be believed."""
     if (oldest := tail.oldest) is None:
         return 0.0
     now = time.time()

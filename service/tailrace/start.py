@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def _meaningless() -> list[int]:
-    """Give the numbers of `MEANINGLESS` that this system has, and of its real-time signals."""
+    """Return the numbers of `MEANINGLESS` that this system has, and of its real-time signals."""
     named = [int(getattr(signal, name)) for name in MEANINGLESS if hasattr(signal, name)]
     return [*named, *range(signal.SIGRTMIN, signal.SIGRTMAX + 1)] if hasattr(signal, "SIGRTMIN") else named
 

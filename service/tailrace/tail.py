@@ -81,26 +81,26 @@ class Tail:
         return len(self._next[topic])
 
     def next_offset(self, topic: int, partition: int) -> int:
-        """Give the next offset to be read; 0 for a partition that is not known yet."""
+        """Return the next offset to be read; 0 for a partition that is not known yet."""
         offsets = self._next[topic]
         return offsets[partition] if partition < len(offsets) else 0
 
     def floor(self, topic: int, partition: int) -> int:
-        """Give the first offset that the tail holds completely; 0 for a partition that is not known yet."""
+        """Return the first offset that the tail holds completely; 0 for a partition that is not known yet."""
         offsets = self._floor[topic]
         return offsets[partition] if partition < len(offsets) else 0
 
     def spans(self, topic: int) -> tuple[Sequence[int], Sequence[int]]:
-        """Give `floor` and `next_offset` of every partition that is known, for whoever looks at all of them."""
+        """Return `floor` and `next_offset` of every partition that is known, for whoever looks at all of them."""
         return self._floor[topic], self._next[topic]
 
     def start(self, topic: int, partition: int) -> int:
-        """Give the first offset that Kafka still has, as far as it has told; 0 where it has not."""
+        """Return the first offset that Kafka still has, as far as it has told; 0 where it has not."""
         offsets = self._start[topic]
         return offsets[partition] if partition < len(offsets) else 0
 
     def beyond_gap(self, topic: int, partition: int, offset: int) -> tuple[int, str]:
-        """Where a jump passed over ``offset``, give where it went and why; elsewhere 0 and nothing."""
+        """Return where a jump that passed over ``offset`` went, and why; 0 and nothing where there was none."""
         return self._gaps.beyond((topic, partition), offset)
 
     # What comes in.
@@ -228,7 +228,7 @@ class Tail:
         return 0 if view is None else len(view.readers)
 
     def join(self, session: str, reader: Follower) -> View:
-        """Give the session's view, which wakes ``reader`` from now on."""
+        """Return the session's view, which wakes ``reader`` from now on."""
         view = self._views.get(session) or self._open(session)
         if not view.readers:
             view.slowest = view.first

@@ -55,7 +55,7 @@ class View:
         """No live reader's place is before this: eviction looks at readers only when it comes so far."""
 
     def begin(self) -> deque[Event]:
-        """Give the place for the first event of one that holds none."""
+        """Return the place for the first event of one that holds none."""
         self.events = deque()
         return self.events
 
@@ -67,7 +67,7 @@ class View:
             self.events = _NO_EVENTS
 
     def since(self, place: int) -> Iterator[Event]:
-        """Give the events from number ``place`` on, found from the nearer end: a view may be long."""
+        """Return the events from number ``place`` on, found from the nearer end: a view may be long."""
         skipped, due = place - self.first, self.end - place
         if skipped <= due:
             return islice(self.events, skipped, None)

@@ -74,7 +74,7 @@ class Wire(Protocol):
 
 
 def open_wire(scope: Scope, send: Send) -> Wire:
-    """Give the server's own wire for a response that has started, or a plain one where the server offers none."""
+    """Return the server's own wire for a response that has started, or a plain one where the server offers none."""
     extensions: dict[str, Callable[[], Wire]] = scope.get("extensions") or {}
     return extensions[EXTENSION]() if EXTENSION in extensions else PlainWire(scope, send)
 

@@ -50,7 +50,7 @@ class Credential:
 
 
 def values(headers: Headers, name: bytes) -> list[str]:
-    """Give every value of a header, in order."""
+    """Return every value of a header, in order."""
     return [value.decode("latin-1").strip() for key, value in headers if key == name]
 
 
@@ -123,7 +123,7 @@ def _holds_jwt(query: bytes) -> bool:
 
 
 def cookie_name(*, secure: bool) -> str:
-    """Give the cookie's name, one for all requests: nothing in a request says whether the browser's side has TLS.
+    """Return the cookie's name, one for all requests: nothing in a request says whether the browser's side has TLS.
 
     A proxy that has ended TLS may pass on a ``Host`` of its own, or the scheme it speaks to us.
     """
@@ -131,7 +131,7 @@ def cookie_name(*, secure: bool) -> str:
 
 
 def set_cookie(token: str, *, name: str, expires_at: float, now: float) -> str:
-    """Give the ``Set-Cookie`` value that keeps a verified token until ``expires_at`` (both in Unix seconds).
+    """Return the ``Set-Cookie`` value that keeps a verified token until ``expires_at`` (both in Unix seconds).
 
     Raises `BadRequest` when a browser would not keep it.
     """
@@ -141,7 +141,7 @@ def set_cookie(token: str, *, name: str, expires_at: float, now: float) -> str:
 
 
 def remove_cookie(name: str) -> str:
-    """Give the ``Set-Cookie`` value that makes the browser forget the cookie."""
+    """Return the ``Set-Cookie`` value that makes the browser forget the cookie."""
     return _attributes(name, "", 0)
 
 

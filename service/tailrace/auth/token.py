@@ -141,7 +141,7 @@ class Verifier:
         return cls(key, pinned, audience, issuer, clock=clock)
 
     def verify(self, token: str) -> Principal:
-        """Give the principal that ``token`` speaks for. Raises `InvalidToken`, whatever the token is made of."""
+        """Return the principal that ``token`` speaks for. Raises `InvalidToken`, whatever the token is made of."""
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise InvalidToken(f"the token is longer than {MAX_TOKEN_CHARACTERS} characters")
         decoded = self._decode(token)

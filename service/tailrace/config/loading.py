@@ -56,7 +56,7 @@ class Sources:
 
     @property
     def given(self) -> list[dict[str, Given]]:
-        """Give the settings of each source, the stronger one last. A variable that is empty counts as not set."""
+        """Return the settings of each source, the stronger one last. A variable that is empty counts as not set."""
         found = {key: environ for key in KEYS if (environ := self.environ.get(variable(key)))}
         return [
             {key: Given(f"{key} in {self.path}", self.in_file[key]) for key in self.in_file if key in KEYS},
@@ -129,7 +129,7 @@ def misspelt(environ: Iterable[str]) -> Iterator[str]:
 
 
 def strangers(environ: Iterable[str]) -> list[str]:
-    """Give the variables that have the prefix and are no settings."""
+    """Return the variables that have the prefix and are no settings."""
     known = {FILE_VARIABLE, *map(variable, KEYS)}
     ours = (name for name in environ if name.startswith(PREFIX) and name not in known)
     return sorted(name for name in ours if not _KUBERNETES.fullmatch(name))

@@ -51,7 +51,7 @@ _WORD = re.compile("|".join(WORDS))
 
 
 def weakness(secret: str) -> str | None:
-    """Give the end of a sentence that says what ``secret`` must not be, and how to make a good one; None if it may."""
+    """Return the end of a sentence: what ``secret`` must not be, and how to make a good one. None if it is good."""
     text = bare(secret)
     if not text:
         return f"must not be of spaces and separators alone; {HOW}"
@@ -64,12 +64,12 @@ def weakness(secret: str) -> str | None:
 
 
 def bare(secret: str) -> str:
-    """Give what is left without separators, in lower case."""
+    """Return what is left without separators, in lower case."""
     return "".join(each for each in secret.casefold() if each not in SEPARATORS and not each.isspace())
 
 
 def piece(text: str) -> str:
-    """Give the shortest beginning that makes the whole ``text`` when it is repeated, the last time perhaps in part.
+    """Return the shortest beginning that makes the whole ``text`` when it is repeated, the last time perhaps in part.
 
     One of more than ``MAX_PIECE_CHARACTERS`` is not looked for.
     """

@@ -269,5 +269,5 @@ class Settings(BaseSettings):
 
 
 def variable(key: str) -> str:
-    """Give the variable's name for a setting's key: ``bind`` is ``TAILRACE_BIND``."""
+    """Return the variable's name for a setting's key: ``bind`` is ``TAILRACE_BIND``."""
     return PREFIX + key.upper()

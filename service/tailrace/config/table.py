@@ -21,7 +21,7 @@ REQUIRED = "required"
 
 
 def rows() -> list[tuple[str, str, str]]:
-    """Give each setting's variable, its default as one would write it (or `NONE`, or `REQUIRED`), and its meaning."""
+    """Return each setting's variable, its default as one would write it (or `NONE`, or `REQUIRED`), and its meaning."""
     settings = [row for key, field in Settings.model_fields.items() for row in _rows(key, field)]
     return [*settings, (FILE_VARIABLE, str(DEFAULT_FILE), "a TOML file with the same keys, read if it exists")]
 

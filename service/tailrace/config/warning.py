@@ -26,7 +26,7 @@ def warnings(settings: Settings, environ: Mapping[str, str], file: Path | None =
 
 
 def _files(written: Sources) -> Iterator[tuple[str, str]]:
-    """Give each file that holds a secret or a private key, and by what name it was given."""
+    """Return each file that holds a secret or a private key, and by what name it was given."""
     if written.path is not None and not set(SECRETS).isdisjoint(written.in_file):
         yield "the settings file holds a secret", str(written.path)
     given = written.given[0] | written.given[1]

@@ -47,7 +47,7 @@ class Asking:
             self._newest[place] = self._epoch(place), stretch.newest_ms
 
     async def ends(self) -> list[list[int]]:
-        """Give high watermarks asked for from now on, by topic and partition; a topic without an answer has none."""
+        """Return high watermarks asked for from now on, by topic and partition; a topic without an answer has none."""
         came = self._asked
         try:
             async with asyncio.timeout(ANSWER_SECONDS), self._turn:
@@ -61,7 +61,7 @@ class Asking:
         return self._by_topic(self._ends)
 
     async def since(self, when_ms: int) -> list[list[int]]:
-        """Give the offsets of the first records that are not older than ``when_ms``, by topic and partition.
+        """Return the offsets of the first records that are not older than ``when_ms``, by topic and partition.
 
         Where there is none, that is where this replica was before it asked: what comes meanwhile is one. Where a leader
         cannot read what lies there, or has deleted it, it may be an earlier one.
@@ -92,12 +92,15 @@ class Asking:
         return rows
 
     async def _told(self, when: int, places: Iterable[Place]) -> dict[Place, int | None]:
-        """Give what every leader answers. Raises `KafkaTrouble` where one does not."""
+        """Return what every leader answers. Raises `KafkaTrouble` where one does not."""
         return {place: _good(offset) for place, offset in (await self._ask(when, places, tolerant=False)).items()}
 
     async def _by_time(self, when_ms: int, places: Iterable[Place]) -> dict[Place, int | None]:
-        """Give what every leader answers to a time. Where it would have to read a batch, and cannot, it says only that
-        something is wrong; then it is asked for earlier times, and at last where the log begins."""
+        """Return what every leader answers to a time.
+
+        A leader that would have to read a batch, and cannot, says only that something is wrong; then it is asked for
+        earlier times, and at last where the log begins.
+        """
         found: dict[Place, int | None] = {}
         for when in (when_ms, *(max(0, when_ms - earlier) for earlier in EARLIER_MS), EARLIEST):
             answers = await self._ask(when, places, tolerant=False)
@@ -110,7 +113,7 @@ class Asking:
         return found
 
     async def known(self, when: int, places: Iterable[Place]) -> dict[Place, int]:
-        """Give what can be had now of `Kafka.offsets` for ``places``."""
+        """Return what can be had now of `Kafka.offsets` for ``places``."""
         answers = await self._ask(when, places, tolerant=True)
         return {place: offset for place, offset in answers.items() if isinstance(offset, int)}
 
@@ -130,7 +133,7 @@ class Asking:
         return found
 
     def everywhere(self) -> list[Place]:
-        """Give all partitions that are led by somebody."""
+        """Return all partitions that are led by somebody."""
         return [place for node in self._topology.leaders for place in self._topology.led_by(node)]
 
     def is_told(self, topic: int) -> bool:

@@ -118,7 +118,7 @@ class Consumer:
         return self._continuity.word
 
     def positions(self) -> Mapping[tuple[str, int], int]:
-        """Give the next offset of every partition whose reading has begun."""
+        """Return the next offset of every partition whose reading has begun."""
         return {
             (name, partition): self._tail.next_offset(number, partition)
             for number, name in enumerate(self._tail.topics)
@@ -213,14 +213,14 @@ class Consumer:
                 return
 
     def _next_offsets(self, node: int) -> Mapping[tuple[str, int], int]:
-        """Give what to ask ``node`` for; one partition's trouble holds back that partition only."""
+        """Return what to ask ``node`` for; one partition's trouble holds back that partition only."""
         led, next_offset = self._topology.led_by(node), self._tail.next_offset
         if left_out := self._astray | self._warmup.unbegun | self._withheld.now():
             led = {place: number for place, number in led.items() if place not in left_out}
         return {place: next_offset(number, place[1]) for place, number in led.items()}
 
     def _unplaced(self, node: int) -> list[tuple[str, int]]:
-        """Give the partitions of which it must be asked, now, where they begin and end."""
+        """Return the partitions of which it must be asked, now, where they begin and end."""
         unplaced = self._astray | self._warmup.unbegun
         if not unplaced:
             return []

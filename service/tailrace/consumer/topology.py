@@ -88,7 +88,7 @@ class Topology:
         return True
 
     def led_by(self, node: int) -> Mapping[tuple[str, int], int]:
-        """Give the partitions that ``node`` leads, each with its topic's place in a position."""
+        """Return the partitions that ``node`` leads, each with its topic's place in a position."""
         return self._led.get(node, {})
 
     def is_led(self, place: tuple[str, int]) -> bool:
@@ -115,7 +115,7 @@ class Topology:
         return set(self._led)
 
     def number(self, name: str) -> int:
-        """Give the topic's place in a position."""
+        """Return the topic's place in a position."""
         return self._topics[name].number
 
     @property

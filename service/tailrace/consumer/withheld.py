@@ -47,7 +47,7 @@ class Withheld:
         self._doubted = {place: asked for place, asked in self._doubted.items() if asked >= number}
 
     def now(self) -> AbstractSet[Place]:
-        """Give them; none is the rule, and then this costs nothing."""
+        """Return them; none is the rule, and then this costs nothing."""
         if self._until:
             now = self._clock()
             self._until = {place: until for place, until in self._until.items() if until > now}

@@ -169,7 +169,7 @@ def _here(header: Header, opening: Opening, room: bytearray, passed: Collection[
 
 
 def _came(outcome: Outcome) -> Sequence[Record]:
-    """Give what came of an opening elsewhere. Raises what is wrong with the batch as a whole."""
+    """Return what came of an opening elsewhere. Raises what is wrong with the batch as a whole."""
     if outcome is None or isinstance(outcome, Exception):
         raise outcome or Damage("it was not opened")
     return outcome

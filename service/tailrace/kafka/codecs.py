@@ -56,7 +56,7 @@ def unpack(codec: int, data: memoryview, room: memoryview) -> int:
 
 
 def renamed(error: Exception) -> Exception:
-    """Give what a codec's error means for us; it has only words to tell."""
+    """Return what a codec's error means for us; it has only words to tell."""
     text = str(error)
     if _FULL in text:
         return NoRoom()

@@ -12,7 +12,7 @@ from tailrace.session import MAX_SESSION_BYTES
 
 
 def longest_in(raw: bytes | memoryview, at: int, count: int) -> int:
-    """Give the length of the longest of ``count`` records that begin at ``at``, in a quarter of the time that
+    """Return the length of the longest of ``count`` records that begin at ``at``, in a quarter of the time that
     `headers_in` takes; that of all of ``raw`` where one of them is 8 KiB or longer, or does not fit."""
     longest = 0
     try:

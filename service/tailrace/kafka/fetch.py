@@ -51,7 +51,7 @@ class Fetch(Request[FetchByName | FetchById]):  # type: ignore[misc] # untyped b
         self._question = question
 
     def prepare(self, versions: dict[int, tuple[int, int]]) -> FetchByName:
-        """Give the request in a version that the broker knows; ``versions`` are its least and greatest, by key."""
+        """Return the request in a version that the broker knows; ``versions`` are its least and greatest, by key."""
         least, greatest = versions[self.API_KEY]
         if not self._question.ids.keys() >= self._question.offsets.keys():
             greatest = min(greatest, FetchByName.API_VERSION)

@@ -206,13 +206,13 @@ def _fetch(question: Question) -> bytes:
 
 
 def _length(raw: bytes, at: int) -> tuple[int, int]:
-    """Give the length of what is compact, 0 for what is null, and the offset after it."""
+    """Return the length of what is compact, 0 for what is null, and the offset after it."""
     number, at = unsigned(raw, at) if raw[at] >= MORE else (raw[at], at + 1)
     return number - 1 if number else 0, at
 
 
 def _past_tags(raw: bytes, at: int) -> int:
-    """Give the offset after the tagged fields, of which none is for us; mostly there are none."""
+    """Return the offset after the tagged fields, of which none is for us; mostly there are none."""
     if not raw[at]:
         return at + 1
     count, at = unsigned(raw, at)

@@ -42,7 +42,7 @@ class Message(NamedTuple):
 
 
 def checksum(frame: memoryview) -> int:
-    """Give the checksum that the message should say it has."""
+    """Return the checksum that the message should say it has."""
     return zlib.crc32(frame[_CHECKED_FROM:])
 
 
@@ -76,7 +76,7 @@ class Alone:
         self.kept = RECORD_BYTES + len(self._record.key or b"") + len(self._record.value or b"")
 
     def __iter__(self) -> Iterator[Record]:
-        """Give the one record."""
+        """Return the one record."""
         yield self._record
 
 
@@ -94,7 +94,7 @@ class Held:
         self.kept = 0
 
     def __iter__(self) -> Iterator[Record]:
-        """Give record after record."""
+        """Return record after record."""
         base, previous = 0, -1
         if self._relative:  # the holder has the offset of its last one (KIP-31)
             for last in deque(_frames(self._raw), maxlen=1):

@@ -112,7 +112,7 @@ class Opening:
         return self._opened(whole)
 
     def outcome(self) -> Sequence[Record] | Exception:
-        """Give what `run` gives, or raises, without what was unpacked: tracebacks would hold that."""
+        """Return what `run` gives, or raises, without what was unpacked: tracebacks would hold that."""
         try:
             return self.run()
         except Exception as error:  # noqa: BLE001  whoever waits raises it
@@ -225,7 +225,7 @@ def scratch() -> bytearray:
 
 
 def _memory(size: int) -> mmap.mmap:
-    """Give memory that takes nothing before it is written to, and that goes back to the system."""
+    """Return memory that takes nothing before it is written to, and that goes back to the system."""
     try:
         return mmap.mmap(-1, size)
     except OSError as error:

@@ -70,7 +70,7 @@ class Walker:
         self.kept = 0
 
     def __iter__(self) -> Iterator[Record]:
-        """Give record after record. Raises `Damage` where their lengths do not add up."""
+        """Return record after record. Raises `Damage` where their lengths do not add up."""
         raw, end, shape = self._raw, len(self._raw), self._shape
         previous = shape.first - 1
         for number in range(shape.records):
@@ -180,12 +180,12 @@ class _Parts:
 
 
 def _bytes(raw: memoryview, at: int, size: int, at_most: int) -> bytes:
-    """Give the first ``at_most`` of ``size`` bytes. Raises `ValueError` where they are not all there."""
+    """Return the first ``at_most`` of ``size`` bytes. Raises `ValueError` where they are not all there."""
     if not 0 <= size <= len(raw) - at:
         raise ValueError("a length is wrong")
     return bytes(raw[at : at + min(size, at_most)])
 
 
 def _wrapped(number: int) -> int:
-    """Give the timestamp as 64 bits hold it: a sum of two may be larger."""
+    """Return the timestamp as 64 bits hold it: a sum of two may be larger."""
     return (number + _INT64 // 2) % _INT64 - _INT64 // 2

@@ -43,7 +43,7 @@ class Passed:
         return len(self._order)
 
     def of(self, topic: str, partition: int) -> Collection[Mark]:
-        """Give those of one partition."""
+        """Return those of one partition."""
         return self._known.get((topic, partition), ())
 
     def add(self, topic: str, partition: int, mark: Mark) -> bool:

@@ -112,7 +112,7 @@ class Metrics:
     # What is told.
 
     def render(self) -> tuple[bytes, str]:
-        """Give everything in Prometheus' text format, and its content type. Call it on the event loop."""
+        """Return everything in Prometheus' text format, and its content type. Call it on the event loop."""
         return generate_latest(self._registry), CONTENT_TYPE
 
     def _count(self, name: str, word: str = OTHER, amount: int = 1) -> None:
@@ -167,7 +167,7 @@ def _family(metric: Metric, reading: Reading) -> Family:
 
 
 def _by_labels(metric: Metric, reading: Reading) -> Iterator[tuple[str | tuple[str, ...], Number]]:
-    """Give a value for every word, 0 where the reading has none: a series that came and went would leave gaps."""
+    """Return a value for every word, 0 where the reading has none: a series that came and went would leave gaps."""
     if not isinstance(reading, Mapping):
         yield (), reading
         return

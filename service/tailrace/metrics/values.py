@@ -47,7 +47,7 @@ class Histogram:
         self._last_to = self._bounds[self._last] if self._last < len(self._bounds) else math.inf
 
     def samples(self) -> Iterator[tuple[str, dict[str, str], float]]:
-        """Give (suffix, labels, value) as the text format wants them: each bucket holds the smaller ones as well."""
+        """Return (suffix, labels, value) as the text format wants them: each bucket holds the smaller ones as well."""
         count = 0
         for bound, here in zip((*self._bounds, "+Inf"), self._counts, strict=True):
             count += here
@@ -84,7 +84,7 @@ class Deliveries:
 
 
 def believed_age(now: float, timestamp_ms: float, otherwise: float) -> float:
-    """Give the age in seconds that a timestamp says, by a clock that says ``now``, or ``otherwise`` where it is no
+    """Return the age in seconds that a timestamp says, by a clock that says ``now``, or ``otherwise`` where it is no
     time of this month. Never less than 0."""
     age = now - timestamp_ms / 1000
     return max(0.0, age if -CLOCKS_DIFFER_SECONDS <= age <= HISTORY_SECONDS else otherwise)

@@ -91,7 +91,7 @@ class CatchingUp:
     # What is due.
 
     def due(self) -> Iterator[Event | Gap]:
-        """Give the events that the client lacks, and the gaps between them, and count each as taken."""
+        """Return the events that the client lacks, and the gaps between them, and count each as taken."""
         while self._handed:
             item = self._handed.pop()
             self.pass_over(place_of(item), after(item))
@@ -180,7 +180,7 @@ class CatchingUp:
     # Within.
 
     def _entries(self) -> Iterator[tuple[int, Sequence[int]]]:
-        """Give each topic's number and its entries, one for every partition that the vector or this replica knows."""
+        """Return each topic's number and its entries, one for every partition that the vector or this replica knows."""
         self._pad()
         return enumerate(self._taken)
 
@@ -190,5 +190,5 @@ class CatchingUp:
 
 
 def after(item: Event | Gap) -> int:
-    """Give where its reader goes on once it has taken it."""
+    """Return where its reader goes on once it has taken it."""
     return item.offset if isinstance(item, Gap) else item.offset + 1

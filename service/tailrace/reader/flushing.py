@@ -134,7 +134,10 @@ class Reader:
     # Taking.
 
     def take(self, format_: Format, max_bytes: int) -> tuple[Sequence[Event], bytes]:
-        """Give the events that are due, and them written, up to about ``max_bytes``; resets and more may be written."""
+        """Return the events that are due, and what is to be written, up to about ``max_bytes``.
+
+        What is written may hold more than the events, such as a reset.
+        """
         return self._take_live(format_, max_bytes) if self._late is None else self._take_late(format_, max_bytes)
 
     def _take_live(self, format_: Format, max_bytes: int) -> tuple[Sequence[Event], bytes]:

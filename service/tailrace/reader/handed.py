@@ -66,7 +66,7 @@ class Handed:
         return place in self._scans
 
     def scanned(self) -> Iterator[tuple[Place, int]]:
-        """Give how far each partition was scanned; once nothing waits, all before that was taken."""
+        """Return how far each partition was scanned; once nothing waits, all before that was taken."""
         for place, scan in list(self._scans.items()):
             yield place, scan.at
             if isinstance(scan, Scanned):
@@ -81,7 +81,7 @@ class Handed:
             self.bytes += _bytes_of(item)
 
     def pop(self) -> Event | Gap:
-        """Give what was found first."""
+        """Return what was found first."""
         item = self._items.popleft()
         self.bytes -= _bytes_of(item)
         return item
@@ -118,7 +118,7 @@ def place_of(item: Event | Gap) -> Place:
 
 
 def _before(offset: int, item: Event | Gap) -> Event | Gap | None:
-    """Give what is left of ``item`` where the log ends at ``offset``: a gap may have begun below it."""
+    """Return what is left of ``item`` where the log ends at ``offset``: a gap may have begun below it."""
     if isinstance(item, Gap):
         return item._replace(offset=min(item.offset, offset))
     return item if item.offset < offset else None

@@ -95,7 +95,7 @@ class Scanner:
         await self._leader(one)
 
     async def _leader(self, one: Pass) -> tuple[int, Mapping[str, str]]:
-        """Give the node that leads the partition, and the topic's id, having seen that it is the one asked for."""
+        """Return the node that leads the partition, and the topic's id, having seen that it is the one asked for."""
         identity = await self._kafka.identity()
         said = identity.topics[one.name]
         if said.trouble is not None:

@@ -58,7 +58,7 @@ class Turns:
         return self.pop()
 
     def pop(self) -> Pass:
-        """Give the one whose turn it is. Raises `IndexError` where none waits."""
+        """Return the one whose turn it is. Raises `IndexError` where none waits."""
         return heappop(self._heap).one
 
     def concern(self, one: Pass) -> bool:

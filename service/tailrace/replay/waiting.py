@@ -101,7 +101,7 @@ class Replay:
         return len(self._passes) >= self._bounds.readers
 
     def _share(self) -> int:
-        """Give how many bytes may lie for each of those who wait, before a pass goes on without them."""
+        """Return how many bytes may lie for each of those who wait, before a pass goes on without them."""
         return min(READER_BYTES, self._bounds.bytes // max(1, self.waiting))
 
     def ask(self, reader: Reader, place: Place, offset: int) -> None:
@@ -120,7 +120,7 @@ class Replay:
             self._wait_for_turn(one)
 
     def _on_its_way(self, shared: Shared, offset: int, lacks: int) -> Pass | None:
-        """Give a pass that comes by ``offset`` before it has read as much again as is lacked from there on."""
+        """Return a pass that comes by ``offset`` before it has read as much again as is lacked from there on."""
         for reach in range(shared.reach, max(shared.reach, self._bounds.records.bit_length()) + 1):
             one = self._begun.get(Shared(shared.place, reach, shared.subject))
             if one is not None and not one.is_over() and one.at <= offset <= one.at + lacks:

@@ -247,7 +247,7 @@ class Connection(asyncio.BufferedProtocol):
             self._protocol.announce()
 
     async def _read(self) -> bytes:
-        """Give some of what has arrived, nothing at the end."""
+        """Return some of what has arrived, nothing at the end."""
         if self.standing.is_behind:
             self._incoming.end_turn()
         data = await self._incoming.take(self._protocol.slice_bytes)

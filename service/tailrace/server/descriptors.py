@@ -17,6 +17,6 @@ def raise_limit() -> None:
 
 
 def missing(needed: int) -> int:
-    """Give how many of ``needed`` descriptors the limit does not allow."""
+    """Return how many of ``needed`` descriptors the limit does not allow."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 0 if soft == resource.RLIM_INFINITY else max(0, needed - soft)

@@ -62,12 +62,12 @@ def refusal(headers: Headers, http_version: str) -> Refusal | None:
 
 
 def subprotocols(headers: Headers) -> list[str]:
-    """Give what the client offers, in order, from however many header lines."""
+    """Return what the client offers, in order, from however many header lines."""
     return list(_tokens(headers, b"sec-websocket-protocol"))
 
 
 def answer(headers: Headers, http_version: str, subprotocol: str | None) -> tuple[int, list[tuple[bytes, bytes]]]:
-    """Give the status and the headers that accept a handshake; extensions are declined by not naming any.
+    """Return the status and the headers that accept a handshake; extensions are declined by not naming any.
 
     Raises `ValueError` for a subprotocol that was not offered: a browser would fail the socket without a word.
     """
@@ -101,7 +101,7 @@ def _values(headers: Headers, wanted: bytes) -> list[bytes]:
 
 
 def _tokens(headers: Headers, wanted: bytes) -> Iterable[str]:
-    """Give the members of a list that may be spread over several header lines (RFC 9110 section 5.3)."""
+    """Return the members of a list that may be spread over several header lines (RFC 9110 section 5.3)."""
     pieces = b",".join(_values(headers, wanted)).decode("latin-1").split(",")
     return (piece for each in pieces if (piece := each.strip()))
 

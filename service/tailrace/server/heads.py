@@ -25,7 +25,7 @@ _CODING = re.compile(rb"\ntransfer-encoding:", re.IGNORECASE)
 
 
 def refuse_http1(data: bytes) -> int | None:
-    """Give the status that refuses the request at the beginning of ``data``; None also while its head is incomplete."""
+    """Return the status that refuses the request that begins ``data``; None also while its head is not whole."""
     end = _END.search(data)
     if end is None:
         return None
@@ -54,7 +54,7 @@ def _ambiguous(head: bytes, version: bytes) -> bool:
 
 
 def refuse_http2(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
-    """Give the status that refuses a request with these fields, which h2 has found to be well-formed.
+    """Return the status that refuses a request with these fields, which h2 has found to be well-formed.
 
     Of CONNECT we know only RFC 8441's, for WebSockets.
     """

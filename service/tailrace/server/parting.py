@@ -59,5 +59,5 @@ class Parting:
         self._sender.write_out()
 
     def _left(self, stream_id: int) -> int:
-        """Give how many bytes the peer has yet to take."""
+        """Return how many bytes the peer has yet to take."""
         return len(self._sender.find(stream_id) or ())

@@ -125,7 +125,7 @@ class Sender:
         return buffer
 
     def find(self, stream_id: int) -> SendBuffer | None:
-        """Give the stream's buffer, unless everything was sent or it has gone."""
+        """Return the stream's buffer, unless everything was sent or it has gone."""
         found = self._streams.get(stream_id)
         return found[0] if found else None
 

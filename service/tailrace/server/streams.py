@@ -64,7 +64,7 @@ class Running:
         return self._inbox.put
 
     def _admit(self, opened: Callable[[], ServerWire]) -> ServerWire:
-        """Give the wire: whoever asks for it has admitted the client."""
+        """Return the wire: whoever asks for it has admitted the client."""
         wire = opened()
         if not self._admitted:
             self._admitted = True
@@ -165,7 +165,7 @@ class HttpStream(HTTPStream):
         scope["extensions"] = {EXTENSION: self._started_wire} if scope["method"] == "GET" else {}
 
     def _started_wire(self) -> ServerWire:
-        """Give the wire, the head being on its way. Raises `RuntimeError` where no body of open length follows."""
+        """Return the wire, the head being on its way. Raises `RuntimeError` where no body of open length follows."""
         if self.state is not ASGIHTTPState.RESPONSE:
             raise RuntimeError("there is a wire only between http.response.start and the end of the response")
         if suppress_body("GET", int(self.response["status"])) or any(

@@ -125,7 +125,7 @@ class WebSocketStream(WSStream):
         scope["extensions"] |= {EXTENSION: self._started_wire, UNHEARD: self._carrier.is_unheard}
 
     def _started_wire(self) -> ServerWire:
-        """Give the wire, now that the handshake is over; a dead one if the client left meanwhile.
+        """Return the wire, now that the handshake is over; a dead one if the client left meanwhile.
 
         Raises `RuntimeError` before the handshake, and after the application's own close.
         """

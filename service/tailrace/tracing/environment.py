@@ -20,7 +20,7 @@ DEFAULT_PROTOCOL = GRPC
 
 
 def tracing_from_environment(environ: Mapping[str, str]) -> Tracing:
-    """Give traces as the ``OTEL_`` variables want them; off, with no SDK imported, where no endpoint is named.
+    """Return traces as the ``OTEL_`` variables want them; off, with no SDK imported, where no endpoint is named.
 
     `OTEL_TRACES_SAMPLER` may thin out what the producers sampled; unset, all of that is traced.
     """
