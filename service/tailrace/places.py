@@ -1,8 +1,8 @@
 """Who holds one of a limited number of places, and who has to leave when there is none for a newcomer.
 
-The oldest of those who come from the same source as most others do: so whoever takes many places loses its own, and
-somebody else who has just come keeps his. Knows nothing of what the places are for. `server` keeps the connections
-without an admitted stream here, `websocket` the sockets that owe a token.
+It is the oldest holder of the source that holds most places. So a source that takes many places loses its own, and a
+client of another source that has just come stays. Knows nothing of what the places are for. `server` keeps the
+connections without an admitted stream here, `first_message` the sockets that owe a token.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Places(Generic[Holder]):
         return True
 
     def evict(self) -> Holder | None:
-        """Take its place from whoever has to leave next, and return who that is; None where nobody holds one."""
+        """Take the place of the holder that has to leave next, and return that holder; None where there is none."""
         if not self._all:
             return None
         source = next(iter(self._sources[self._most]))

@@ -1,6 +1,6 @@
 """The composition root: what lives as long as the service, made in order and handed down.
 
-Beside `cli` and `check` the only file that sees `Settings`; everything else gets plain arguments. Opens no socket for
+What lies below gets plain arguments in place of `Settings`. Opens no socket for
 clients: `app` and `server` do, over what is made here.
 """
 

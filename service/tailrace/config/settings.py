@@ -30,7 +30,7 @@ MIN_SECRET_BYTES = 32
 """A key for HS256 has at least the bytes of its hash (RFC 7518 section 3.2); `auth` checks the longer hashes."""
 
 LEAST_BATCH_BYTES, EVENTS_IN_BATCH = 64 * 1024**2, 16
-"""What a batch of Kafka may take where nothing is set, and the largest events that it has room for at least."""
+"""What a batch of Kafka may take where nothing is set; so many of the largest events fit into it in any case."""
 
 
 class Settings(BaseSettings):
@@ -79,7 +79,7 @@ class Settings(BaseSettings):
         description="admin listener, `host:port`",
     )
     admin_allowed_hosts: Hosts = Field(
-        (),  # probes and scrapes come to an address; a name that anybody may point here is a page's of another site
+        (),  # probes and scrapes come to an address; a page of another site comes by a name that was pointed here
         description="names by which the admin listener may be asked, comma-separated, `*` for any; "
         "addresses, localhost and its own always may",
     )
@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     )
     tls_key_file: FilePath | None = Field(None, description="PEM: its private key")
     hsts_seconds: int = Field(
-        30 * 24 * 60 * 60,  # whoever comes once a month never asks in clear text; a mistake heals within one
+        30 * 24 * 60 * 60,  # a browser that comes once a month never asks in clear text; a mistake is over after one
         ge=0,
         description="with TLS here: for how long browsers ask this host, at any port, by TLS only; 0: not any more",
     )
@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     )
     jwt_issuer: str | None = Field(None, description="what `iss` must be; empty: not looked at")
     tail_max_bytes: Bytes = Field(
-        256 * 1024**2,  # some 250 000 events of 250 bytes: 25 s at 10 000 a second
+        256 * 1024**2,  # some 290 000 events of 250 bytes: 29 s at 10 000 a second
         ge=1024**2,
         description="memory for the newest events of all sessions",
     )
@@ -171,7 +171,7 @@ class Settings(BaseSettings):
         description="a client that takes nothing, or next to nothing, for so long is cut",
     )
     max_connections: int = Field(
-        10_000,  # at some 30 kB each, about as much memory as the tail
+        10_000,  # at some 25 kB each, about as much memory as the tail
         ge=1,
         description="streams at once; one more is told to come back",
     )

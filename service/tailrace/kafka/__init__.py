@@ -5,20 +5,21 @@ assignment or a group, so nothing can be out of step with the tail. `consumer` a
 error is renamed at its border. It must not know sessions, events or clients::
 
     client       connections by purpose, `Kafka` itself
+    group        `GroupCommits`: where reading stands, told to Kafka so that its tools show lag
     connection   the operator's settings, checked, and one connection to one broker
-    fetch        the fetch request, `Stretch`
-    fetch_wire   its bytes and those of the answer, in two versions
+    exchange     questions and answers over a connection that was opened, one at a time
     metadata     the identity request, its answer, `Identity`
     unpacking    `Unpacking`: one partition's bytes -> a stretch; large batches in a thread, the oversized remembered
+    fetch        the fetch request, `Stretch`
+    fetch_wire   its bytes and those of the answer, in two versions
     batches      the bytes of one partition -> its batches, in order
-    header       what a batch says about itself, and its checksum
     opening      one batch -> its records, within a bound of memory
-    codecs       compressed bytes -> bytes, within a bound
+    header       what a batch says about itself; its checksum
+    legacy       the message formats of before Kafka 0.11
     counting     what the records of a batch will take, before they are made
     records      the records of a batch, one by one, where something is odd
+    codecs       compressed bytes -> bytes, within a bound
     varint       numbers of one byte or more
-    legacy       the message formats of before Kafka 0.11
-    group        `GroupCommits`: where reading stands, told to Kafka so that its tools show lag
     troubles     what can go wrong, each with its sentence for the operator
 """
 

@@ -89,7 +89,7 @@ class Server:
                 await self._close()
 
     def _fit(self) -> None:
-        """Let in no more connections than there are descriptors for: whoever comes above that is cut, Kafka is not."""
+        """Let in no more connections than there are descriptors for, so that it is not Kafka's that are missing."""
         largest = max(self._listeners, key=lambda listener: listener.max_sockets)
         missing = descriptors.missing(sum(listener.max_sockets for listener in self._listeners) + SPARE_FILES)
         if missing:

@@ -34,7 +34,7 @@ ACCEPTS_PER_TURN = 100
 """Connections taken in one turn of the loop, some milliseconds of it: a storm of them holds up nobody who is served."""
 
 ACCEPTS_PER_TURN_OF_MANY = 4
-"""The same while others wait to be heard: who was accepted would only wait behind them, and each costs 0.2 ms."""
+"""The same while others wait for their turn: a new connection would only wait behind them, and each costs 0.2 ms."""
 
 HANDSHAKES_PER_TURN = 1
 """The same over TLS, where each costs a millisecond of arithmetic."""
@@ -44,14 +44,14 @@ ADMISSION_SHARE = 0.2
 400 clients a second where one takes 0.47 ms; an idle core admits as many as it can."""
 
 LEAST_SECONDS = 0.001
-"""What those who are not admitted may take of each iteration of the loop, however idle it is: one admission. A record
-passes through some three iterations on its way to its clients, so this is what strangers can add to each."""
+"""What those who are not admitted may take of each iteration of the loop, however short that is: two admissions. A
+record passes through some three iterations on its way to its clients; strangers can delay each of them by so much."""
 
 MOST_SECONDS = 0.01
-"""The same, however long the iteration before was: the processor may have been somebody else's meanwhile."""
+"""The most that they may take, however long the iteration before was: the processor may have been busy elsewhere."""
 
 PIECE_SECONDS = 0.0005
-"""How long the input of one connection is worked on before others have their turn: half of the above."""
+"""How long the input of one connection is worked on before others have their turn: half of `LEAST_SECONDS`."""
 
 ACCEPT_PAUSE_SECONDS = 0.1
 """How long to leave a listening socket alone when the process has no descriptor left: it would stay ready all along."""
@@ -82,14 +82,15 @@ READ_BYTES = 64 * 1024
 
 HTTP1_SLICE_BYTES = 512
 HTTP2_SLICE_BYTES = 128
-"""Input that is looked at before the clock is. A connection of HTTP/1.1 answers one request at a time, and looks for
-the end of a head in all that came of it; over HTTP/2 the smallest requests have 14 bytes, and 9 of them take 1 ms."""
+"""How much input is worked on before the clock is looked at. A connection of HTTP/1.1 answers one request at a time,
+and looks for the end of a head in all that came of it; over HTTP/2 the smallest requests have 14 bytes, and 9 of them
+take 1 ms."""
 
 KEEP_ALIVE_SECONDS = 30.0
 """How long a connection may be without a request; it also bounds how long a request's head may take to arrive."""
 
 ANSWER_SECONDS = 5.0
-"""How long a peer may take nothing of an answer that is no stream: it has asked for it just now."""
+"""How long a peer may take nothing of an answer that is no stream. It asked for it just now, so it should be quick."""
 
 MAX_UNTAKEN_ANSWERS = 16
 MAX_UNTAKEN_BYTES = 64 * 1024
@@ -205,8 +206,8 @@ second, which is more than a page with an expired token repeats. One more is ans
 
 SLOWED_AFTER_REFUSALS = 16
 REFUSED_PAUSE_SECONDS = 0.5
-"""From so many refusals on a connection is heard less and less often, at last after such a pause. In that less is
-forgiven than is added, so one that goes on comes to its end, after some twenty seconds."""
+"""Beyond so many refusals a connection waits before each request, longer and longer, up to such a pause. Each request
+still adds more than is forgiven while it waits, so a connection that goes on is ended after some twenty seconds."""
 
 RETRY_AFTER_REFUSALS_SECONDS = 10
 """What such a client is told to wait before it comes back."""
@@ -228,10 +229,10 @@ class Patience:
 
 
 class _Config(Config):
-    """Hypercorn's settings, and beside its own headers those that every answer of a listener has.
+    """Hypercorn's settings, and beside its own headers those that all answers of a listener have.
 
-    Here and not in an application, so that refusals of the server itself have them too, and no stream holds anything
-    for them.
+    They are here and not in an application, so that what the server refuses by itself has them too, and no stream
+    holds anything for them. Only the empty answers have none with which `http2` refuses a head.
     """
 
     def __init__(self, hsts_seconds: int | None) -> None:
