@@ -39,10 +39,10 @@ logger = logging.getLogger(__name__)
 MAX_QUESTIONS = 100
 """Clients that may wait at once for the offsets of a time: each is a question to every leader, in turn."""
 MAX_SHARE = 1 / 4
-"""Of the places that other subjects leave: so much of them one subject may take, and at least one that is free."""
+"""What one subject may take of the places that other subjects leave; at least one, where one is free."""
 BELIEVED_AT = 2
-"""So many fresh answers must not know a partition before an id that names it is taken to be wrong: a faster replica may
-have given it, and some broker's metadata is always a little stale."""
+"""Fresh answers of Kafka without a partition, after which an id that names the partition is taken to be wrong. One is
+not enough: a faster replica may have given the id, and a broker's metadata may be a little stale."""
 
 
 class Questions(Protocol):
@@ -105,7 +105,7 @@ class Admission:
 
         Raises:
             Unauthenticated: no token came, or one that is not good.
-            BadRequest: a token came in a way that it must not; in the address, it is the answer where none came else.
+            BadRequest: a token came twice or malformed, or in the address where the request has no other.
         """
         host = Headers(scope=scope).get("host", "")
         page = {"scheme": scope["scheme"], "host": host, "allowed_origins": self._allowed_origins}
@@ -156,7 +156,7 @@ class Admission:
                 return start
 
     async def _of_known(self, start: Start) -> Start:
-        """Cut off what a start says of partitions that Kafka does not have; one that it has may be new here."""
+        """Cut off what a start says of partitions that Kafka does not have, once it was asked: one may only be new."""
         tail = self._subscriptions.tail
         for _ in range(BELIEVED_AT):
             if not (unknown := names_unknown(start, tail)):

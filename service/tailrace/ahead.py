@@ -14,7 +14,7 @@ from tailrace.view import Follower
 
 
 class Waiting(NamedTuple):
-    """Who waits, for which partition, by the topic's number, and until which next offset."""
+    """Who waits, for which partition (its topic's number and its own), and until which next offset."""
 
     reader: Follower
     place: tuple[int, int]
@@ -52,7 +52,7 @@ class Ahead:
                 del self._readers[place]
 
     def release(self, reader: Follower) -> None:
-        """Let ``reader``, if it waits, be among the next who `reached`: it is ahead no more."""
+        """Let ``reader``, if it waits, be among those whom `reached` returns next: it is ahead no more."""
         if reader in self._places:
             self.leave(reader)
             self._released[reader] = None

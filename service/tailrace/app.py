@@ -33,7 +33,7 @@ CONTRACTS = next(path for path in (_HERE / "openapi", _HERE.parents[1] / "openap
 
 
 CONTRACT_SECONDS = 300
-"""For so long a cache may give a contract without asking: after an update nobody has the old one for longer."""
+"""How long a cache may keep a contract without asking whether there is a newer one."""
 _LOOPBACK_ONLY = "tailrace dev is asked by localhost or a loopback address only, and not by the name in Host"
 _NOT_ALLOWED = (
     "the admin listener is asked by an address, by localhost or by a name in TAILRACE_ADMIN_ALLOWED_HOSTS, "

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 USAGE_ERROR = 2
 DEV_SECRET = "tailrace dev: for this machine's loopback only"  # noqa: S105
-"""Known to everyone, and good for nothing: `dev` binds to loopback, and its console gives tokens to whoever asks there.
+"""Known to everyone, and good for nothing: `dev` binds to loopback, and its console gives tokens to all who ask.
 Always the same, so that a page's cookie outlives a restart; `config` refuses it to a service."""
 
 main = typer.Typer(

@@ -58,7 +58,7 @@ class Flawed(NamedTuple):
 
     @property
     def is_malformed(self) -> bool:
-        """Whether it does not keep to Kafka's format; otherwise there was only too much of something."""
+        """Whether it breaks Kafka's format; a record that does not has only too much of something."""
         return self.reason == "malformed"
 
 
@@ -107,7 +107,7 @@ class Arrival:
         return b"%b%d%b" % (self._affixes[0], offset + 1, self._affixes[1])
 
     def charge(self) -> int:
-        """Return what is `uncharged`; whoever asks takes the charge."""
+        """Return what is `uncharged`, and set it to 0: the caller charges it to an event."""
         uncharged, self.uncharged = self.uncharged, 0
         return uncharged
 

@@ -1,8 +1,8 @@
 """WebSockets that owe their token: it is to come as the first message, and nobody knows before whose they are.
 
-Few may owe it at once: one more takes the place of another (`places`). Whoever has said something that the server has
-yet to look at owes nothing: neither its place nor its time runs out. Reads no token; `websocket` does. Lives as long
-as the endpoint.
+Few may owe it at once: one more takes the place of another (`places`). A client that has said something which the
+server has yet to look at owes nothing: it keeps its place, and its time does not run out. Reads no token; `websocket`
+does. Lives as long as the endpoint.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ TOKEN_SECONDS = 10.0
 MAX_OWING = 256
 """Sockets that may owe it."""
 TRIES = 8
-"""Sockets that are looked at for one that has to leave. Where so many have said something, it is we who are late."""
+"""Sockets that are looked at to find one that has to leave. Where all of them have said something, the server is late,
+and nobody has to."""
 
 
 class FirstMessages:

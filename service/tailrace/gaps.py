@@ -1,5 +1,6 @@
-"""Where the log of a partition was passed over, and why: the newest such stretches, for whoever comes with an id from
-before one. Does no I/O. Lives as long as its `Tail`.
+"""Where the log of a partition was passed over, and why: the newest such stretches.
+
+Readers that come with an id from before one are told. Does no I/O. Lives as long as its `Tail`.
 """
 
 from __future__ import annotations
@@ -7,8 +8,8 @@ from __future__ import annotations
 from bisect import bisect_right
 
 MAX_GAPS = 1000
-"""Of one partition that are remembered, some 200 kB. Whoever is before an older one is told by the replay, which finds
-it again."""
+"""Of one partition that are remembered, some 200 kB. A reader before an older gap is told by the replay, which finds it
+again."""
 
 Gap = tuple[int, int, str]
 """The first offset, the one after the last, and the reason."""

@@ -76,7 +76,7 @@ class HostGuard:
 
 
 def _name(host: str) -> str:
-    """Take the port off, and the dot that ends an absolute name; what cannot be read is a name that nobody lists."""
+    """Remove the port, and the dot that ends an absolute name; what cannot be read stays, and is no name of a list."""
     match = _HOST.fullmatch(host.strip().lower())
     return host if match is None else (match[1] or match[2]).removesuffix(".")
 

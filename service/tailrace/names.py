@@ -43,8 +43,8 @@ def type_of(raw: bytes) -> str:
 class Names:
     """Texts that repeat record after record, each decoded and checked once: one object for all of its events.
 
-    Whatever is refused is not kept, and never more than ``max_bytes`` are: then all are forgotten, and those in use
-    come back. ``check`` makes the text, or raises. Lives as long as its `Decoder`.
+    What is refused is not kept. Where they would take more than ``max_bytes``, all are forgotten, and those in use come
+    back. ``check`` makes the text, or raises. Lives as long as its `Decoder`.
     """
 
     __slots__ = ("_check", "_max_bytes", "bytes", "get", "known", "uncharged")
@@ -73,6 +73,6 @@ class Names:
         return text
 
     def charge(self) -> int:
-        """Return what is `uncharged`; whoever asks takes the charge."""
+        """Return what is `uncharged`, and set it to 0: the caller charges it to an event."""
         uncharged, self.uncharged = self.uncharged, 0
         return uncharged

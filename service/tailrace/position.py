@@ -93,7 +93,7 @@ class Vector:
         self._affixes = (b"", b"")
 
     def __iter__(self) -> Iterator[Sequence[int]]:
-        """Return the next offsets of every topic, by partition; entries that are there may be set meanwhile."""
+        """Return the next offsets of every topic, by partition; entries may be set while it is read."""
         return iter(self._topics)
 
     def entry(self, topic: int, partition: int) -> int:

@@ -8,7 +8,7 @@ to end it at once. What each means to us from the first moment on::
     SIGHUP                       ignored; at a terminal, whose end it tells of, it ends the process
     SIGPIPE, SIGXFSZ             ignored, as Python does: a write fails with an error that is handled where it is made
     those of `MEANINGLESS`       ignored: nobody here waits for them, and one sent by mistake must not cut every client
-    SIGQUIT, SIGABRT             the kernel's default: whoever sends them wants an end, and a core dump, at once
+    SIGQUIT, SIGABRT             the kernel's default: they are sent to have an end, and a core dump, at once
     SIGSEGV, SIGBUS, SIGFPE,     the kernel's default: the process, or what it asked of the kernel, is broken
       SIGILL, SIGTRAP, SIGSYS
     SIGXCPU                      the kernel's default: a limit that somebody has set
@@ -28,7 +28,7 @@ from types import FrameType
 MEANINGLESS = (
     *("SIGUSR1", "SIGUSR2"),  # other daemons rotate logs or say how they are at these, so scripts send them around
     *("SIGALRM", "SIGVTALRM", "SIGPROF"),  # timers that a process sets for itself; we set none
-    *("SIGIO", "SIGPOLL"),  # input for whoever asked to be told so; two names of one on Linux
+    *("SIGIO", "SIGPOLL"),  # input, told to those who asked to be told; two names of one on Linux
     *("SIGPWR", "SIGSTKFLT", "SIGEMT"),  # power, and faults that no kernel reports any more
 )
 """By name, because not every system has all of them. The real-time signals, which have numbers only, belong here."""

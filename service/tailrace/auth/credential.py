@@ -28,15 +28,16 @@ MAX_COOKIE_BYTES = 4096
 """Name and value: a browser drops a longer cookie without a word (RFC 6265bis section 5.6)."""
 MAX_QUERY_PARAMETERS = 100
 MAX_QUERY_BYTES = MAX_ID_BYTES + 1024
-"""Longest query that is looked at: the longest id, some of it percent-encoded, and what else there may be."""
+"""The longest query that is looked at. It has room for the longest id, for other parameters and for some encoding."""
 
 _TOKEN_PARAMETER = re.compile(rb"&(?:access_token|authorization|jwt|token)[=&]")
 """The name of a parameter that carries a token, in a query in lower case with a ``&`` at either end."""
 _THREE_PARTS = re.compile(rb"ey(?:(?<![^&=+]ey)|(?<=%20ey))([\w-]*+)(?:(?:\.|%2[Ee])[\w-]*+){2}(?![^&])")
-"""The last word of a name or value, where it can be a JWT (RFC 7519 section 3): three base64url parts, the first of
-which begins with ``{`` and a quote or a space; its rest is the group. Possessive, so that it takes linear time."""
+"""The last word of a name or value, where it can be a JWT (RFC 7519 section 3): three base64url parts. The first part
+holds JSON that begins with ``{`` and a quote or a space; the group is what follows ``ey`` in it. The quantifiers are
+possessive, so that the search takes linear time."""
 _ALG = (b"JhbGci", b"ImFsZy", b"iYWxnI")
-"""How base64 writes ``"alg"``, which the first part holds, by where it begins."""
+"""How base64 writes ``"alg"``, which the first part holds: in one of three ways, by where in the part it stands."""
 
 Headers = Iterable[tuple[bytes, bytes]]
 

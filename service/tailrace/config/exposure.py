@@ -1,13 +1,13 @@
 """Files with secrets that other users of the machine can read: worth a warning, and no more.
 
-The reading itself would work, and a container with one user has nobody to keep them from. So what others may do counts,
-and three things do not:
+It is no error: the service can read them, and in a container with one user there are no others. What other users may do
+is told, except for three things:
 
 - a group's rights. A group is somebody's decision: Kubernetes' ``fsGroup`` gives 0440 or 0640, Debian's ``ssl-cert``
   has the keys of services;
 - a file that lies on a mount of its own which is read-only, where everyone can read it. So do secrets that Kubernetes
   (0644 by default), Docker Swarm (0444) and Compose give to one container, and no other process sees that mount;
-- where a symbolic link points from: Kubernetes' secrets are links, and what they point to is looked at.
+- the rights of a symbolic link: Kubernetes' secrets are links, so the file behind the link is looked at.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def exposure(path: str, is_alone: Callable[[str], bool] = mounted_alone) -> str 
         mode = Path(path).stat().st_mode
         if not stat.S_ISREG(mode) or not mode & OTHERS or is_alone(path):
             return None
-    except (OSError, ValueError):  # whoever needs the file says what is wrong with it
+    except (OSError, ValueError):  # the reader of the file says what is wrong with it
         return None
     verb = "write" if mode & stat.S_IWOTH else "read"
     return f"other users of this machine can {verb} {path} (mode {stat.S_IMODE(mode):04o}): chmod o= {path}"

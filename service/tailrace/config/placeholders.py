@@ -1,7 +1,7 @@
-"""Secrets that are none: published ones, placeholders of documents, and pieces written over and over.
+"""Secrets that everybody can guess: published ones, placeholders of documents, and short pieces that are repeated.
 
-Pure; knows no setting. It looks for what people really leave in place, not for strength: a good secret comes from a
-generator, passes by a wide margin, and no list could hold all bad ones.
+Pure; knows no setting. It looks for what people really leave in place. It does not measure strength: no
+list could hold all bad secrets, and one that comes from a generator is far from all that is looked for.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ SEPARATORS = "-_.,:;!?/'\""
 """What stands between words, and at their ends, as do spaces."""
 
 SEQUENCES = ("0123456789", "1234567890", "abcdefghijklmnopqrstuvwxyz")
-"""What they are padded with, or a beginning of it; as is one character, over and over."""
+"""What they are padded with, in whole or from the beginning on. One character over and over is padding as well."""
 
 MIN_PIECE_CHARACTERS = 16
-"""A secret that repeats something shorter is no longer than that: 16 characters of a generator have 64 bits or more."""
+"""A secret that repeats a shorter piece is as weak as the piece. 16 characters of a generator have 64 bits or more."""
 MAX_PIECE_CHARACTERS = max(map(len, PUBLISHED))
 MIN_REST_CHARACTERS = 8
 """What must be left of a secret without words and padding; of a generated one nearly all is."""

@@ -1,7 +1,7 @@
 """A secret may come in a file in place of the setting: ``<NAME>_FILE``, for every setting that is a secret.
 
-For orchestrators, which give secrets as files, and for whoever wants none in the environment, where every child process
-and many a dump of it has them. Reads the files, and nothing else of the world.
+Orchestrators give secrets as files. Others want none in the environment, which every child process inherits and which
+dumps show. Reads the files, and nothing else of the world.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from tailrace.config.settings import Settings
 
 MAX_SECRET_BYTES = 64 * 1024
-"""Of a file that holds one: more than any key has, and an end to a file that has none."""
+"""The most that is read of a file: more than any key has, and an end to a file without one, such as a device."""
 
 
 @dataclass(frozen=True, slots=True)

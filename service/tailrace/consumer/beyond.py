@@ -52,10 +52,11 @@ class Beyond:
                 await self._look(waiting)
 
     async def _look(self, waiting: Sequence[Waiting]) -> None:
-        """Cut those back, who waited before the question, that are beyond its answer.
+        """Cut back those of ``waiting`` that are beyond the end of the log.
 
-        First only the partitions that they wait for are asked for; whoever is beyond the end of one may be so in
-        others. Who left meanwhile takes no notice, and who reads a topic that was made again is ahead no more.
+        First only the ends of the partitions that they wait for are asked for. A reader that is beyond one of them may
+        be beyond others as well, so then all are asked for. A reader that has left in between ignores being cut back,
+        and one of a topic that was made again is not ahead any more.
         """
         ends = await self._asking.known(HIGH_WATERMARK, {self._named(each.place) for each in waiting})
         beyond = [each.reader for each in waiting if each.offset > ends.get(self._named(each.place), each.offset)]

@@ -121,7 +121,7 @@ class Intake:
             arrival = tail.arrival(topic, partition)
             for begin in range(0, len(stretch.records), RECORDS_AT_ONCE):
                 if begin:
-                    await asyncio.sleep(0)  # nobody else changes the tail meanwhile: it is our turn
+                    await asyncio.sleep(0)  # it is our turn: until its end nobody else changes the tail
                 self._append_some(stretch, arrival, stretch.records[begin : begin + RECORDS_AT_ONCE])
         tail.advance(topic, partition, stretch.next_offset)
         if stretch.log_start >= 0:

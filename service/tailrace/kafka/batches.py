@@ -23,7 +23,7 @@ from tailrace.kafka.opening import Limits, Opening, Oversized, scratch
 _ABORT = b"\x00\x00"
 """Type of a control record, in bytes 2 and 3 of its key: 0 is ABORT."""
 TURN_BYTES = 4 * 1024**2
-"""Of memory that records take: after so many others should have a turn of the loop. Some five milliseconds."""
+"""Of memory that records take. After so much, some five milliseconds of work, others have a turn of the loop."""
 
 
 Mark = tuple[int, int]
@@ -85,12 +85,12 @@ class _Hidden:
 
     def hides(self, header: Header) -> bool:
         """Whether the transactional batch is to be left out; a marker has to be looked at."""
-        while self._ahead and self._ahead[-1][1] <= header.first:  # also before a marker, which may be all there is
+        while self._ahead and self._ahead[-1][1] <= header.first:  # also before a marker, which may be alone
             self._producers.add(self._ahead.pop()[0])
         return header.producer in self._producers and not header.is_control
 
     def pass_marker(self, header: Header, markers: Sequence[Record]) -> Sequence[Record]:
-        """After its abort marker, what the producer writes counts again. Gives what is left of the markers: none."""
+        """Note that what the producer writes after its abort marker counts again; return no records."""
         if any((marker.key or b"")[2:4] == _ABORT for marker in markers):
             self._producers.discard(header.producer)
         return ()

@@ -18,7 +18,7 @@ LEAST_PIECE_BYTES = 1024
 """A gzip member or a snappy block holds at least so much, on average: xerial's snappy makes none below it, and Kafka's
 own blocks have 32 KiB. A megabyte of members without content would take a tenth of a second, and yield nothing."""
 SLICE_BYTES = 64 * 1024
-"""Of gzip, put in and taken out at once: zlib copies what it did not get to."""
+"""Of gzip, put in and taken out at once. zlib copies what it has not read yet, so it is given little."""
 
 _XERIAL = b"\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01"
 """How snappy in blocks begins (xerial's snappy-java, version 1): what Java's producers write."""

@@ -1,4 +1,4 @@
-"""The header of a batch: what it says about itself, while nobody knows yet whether that is true.
+"""The header of a batch: what it says about itself, which may be wrong until its checksum was found right.
 
 The first 17 bytes are the same shape in all message formats. Pure. Source: KIP-98 for format 2.
 """
@@ -50,7 +50,7 @@ class Header:
         self.next_offset = self.first + 1
         if length < _LEAST_LENGTH.get(self.magic, length) or self.end > len(data):
             self.flaw = "its length is wrong"
-        if self.magic == 2 and len(data) - at >= RECORDS_AT:  # what of it is true though its length is wrong, helps
+        if self.magic == 2 and len(data) - at >= RECORDS_AT:  # helps also where only the length is wrong
             (
                 self.crc,
                 self.attributes,

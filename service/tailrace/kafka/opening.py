@@ -32,15 +32,15 @@ the largest batch that Kafka takes unless it is told otherwise (``message.max.by
 ON_LOOP_RECORDS = 20_000
 """In such a batch: some ten milliseconds."""
 UNCOUNTED_BYTES = 512 * 1024
-"""So many may be all headers, which would take aiokafka's parser 15 milliseconds. Of more so many are read at once, or
-they are counted first."""
+"""So many bytes are read at once, though all may be headers, which would take aiokafka's parser 15 milliseconds. A
+batch that has more is read in parts of so many, or its headers are counted first."""
 MANY_HEADERS = 100
-"""Of a record, on average: where there are more in a part of a batch, its other parts are not read before they are
-counted."""
+"""Of a record, on average. Where a part of a batch has more, the headers of the whole batch are counted before the
+other parts are read."""
 ODD_BYTES = 16 * 1024
 """Of a batch in which something is wrong, and whose records are read one by one on the event loop."""
 RECORDS_AT_ONCE = 1024
-"""Read elsewhere before others may have the interpreter: a millisecond."""
+"""Records that the thread reads at once, which takes a millisecond; between them the event loop gets its turn."""
 
 _offset_of, _headers = attrgetter("offset"), attrgetter("headers")
 
@@ -83,7 +83,7 @@ class Opening:
             self._codec, self._packed = self._message.codec, self._message.value or memoryview(b"")
 
     def here(self, scratch: bytearray) -> Sequence[Record]:
-        """Open it now. ``scratch`` is used meanwhile; `scratch` makes it."""
+        """Open it now. ``scratch`` is memory to unpack into, made by the function of that name."""
         if len(self._packed) > ON_LOOP_BYTES or self._header.records > ON_LOOP_RECORDS:
             raise NoRoom
         whole = self._unpacked(memoryview(scratch)) if self._codec else self._frame
@@ -103,7 +103,7 @@ class Opening:
             if len(self._packed) > most:
                 raise Oversized(f"it has more than {most} bytes")
             return self._opened(self._frame)
-        # No need to close it: it goes back to the system with the last view of it, of which an exception may have one.
+        # It need not be closed: it goes back to the system with the last view of it, and an exception may hold one.
         room = memoryview(_memory(RECORDS_AT + most))
         try:
             whole = self._unpacked(room)
@@ -115,7 +115,7 @@ class Opening:
         """Return what `run` gives, or raises, without what was unpacked: tracebacks would hold that."""
         try:
             return self.run()
-        except Exception as error:  # noqa: BLE001  whoever waits raises it
+        except Exception as error:  # noqa: BLE001  raised by those who wait for it
             error.__context__ = None
             return error.with_traceback(None)
 
@@ -178,7 +178,7 @@ class Opening:
     def _is_in_place(self, found: Sequence[Record]) -> bool:
         """Whether each record has the offset that it should have; see `Shape.is_in_place`."""
         first, next_offset = self._header.first, self._header.next_offset
-        if len(found) == 1 == next_offset - first:  # so many have but one record that this is worth a line
+        if len(found) == 1 == next_offset - first:  # most batches have one record, and this is the quick way for them
             return found[0].offset == first
         offsets = list(map(_offset_of, found))
         if len(offsets) == next_offset - first:

@@ -90,7 +90,7 @@ class Walker:
             raise Damage(f"{end - self._at} bytes follow its last record")
 
     def _misplaced(self, record: Record, number: int, previous: int) -> Record:
-        """Say where the record is, where that is known; where not, it is nobody's."""
+        """Return it as malformed: at its own offset where that is known, otherwise as a record of no session."""
         shape = self._shape
         if shape.is_whole:
             return Flawed(shape.first + number, record.timestamp, record.key, record.headers, "malformed")
@@ -187,5 +187,5 @@ def _bytes(raw: memoryview, at: int, size: int, at_most: int) -> bytes:
 
 
 def _wrapped(number: int) -> int:
-    """Return the timestamp as 64 bits hold it: a sum of two may be larger."""
+    """Return a sum of two timestamps as 64 bits hold it: it may be too large for them."""
     return (number + _INT64 // 2) % _INT64 - _INT64 // 2

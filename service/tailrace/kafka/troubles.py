@@ -104,7 +104,7 @@ class OversizedBatch(BatchTrouble):
 
 
 class NoMemory(BatchTrouble):
-    """This process has too little memory: try it again, and never pass it over for that."""
+    """This process has too little memory: the batch is to be read again, and not to be passed over."""
 
     sentence = "{place}: the batch from offset {first} up to {next} has to wait: {reason}"
 

@@ -1,8 +1,8 @@
 """`Unpacking`: one partition's bytes into a stretch, without holding the event loop; live reading and replay share it.
 
-Small batches are opened at once, as almost all are. A large one is opened in a thread, never two at once, whoever asks:
-so their memory is that of one. What was found oversized is remembered, and not opened again. Lives as long as the
-service.
+Small batches, as almost all are, are opened at once. A large one is opened in a thread, and never two at a time,
+whether live reading or a replay asks: so together they take the memory of one. What was found oversized is remembered,
+and not opened again. Lives as long as the service.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Passed:
         return self._known.get((topic, partition), ())
 
     def add(self, topic: str, partition: int, mark: Mark) -> bool:
-        """Remember one; whether it was not known before."""
+        """Remember one; return whether it was not known before."""
         if mark in self.of(topic, partition):
             return False
         if len(self._order) >= self._at_most:
@@ -106,7 +106,7 @@ class Unpacking:
         return batches
 
     async def _elsewhere(self, opening: Opening) -> Sequence[Record] | Exception:
-        """Open a batch in a thread, when its turn has come; who is cancelled waits until the thread has let go."""
+        """Open a batch in a thread, when its turn has come; who is cancelled waits until the thread has ended."""
         async with self._turn:
             job = asyncio.ensure_future(asyncio.to_thread(self._opened, opening))
             try:

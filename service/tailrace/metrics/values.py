@@ -16,8 +16,8 @@ CLOCKS_DIFFER_SECONDS = 5.0
 """So far ahead of ours a producer's clock may be. NTP keeps clocks within a tenth of a second; beyond this a timestamp
 is no clock's."""
 LATE_SECONDS = 86_400.0
-"""So late a live write may be and count as one: a service that is a day behind has said so by its lag. What is older
-has the time of something else, or none."""
+"""So late a live write may be to be measured: a service that is a day behind says so by its lag. An older timestamp is
+that of something else, or none."""
 HISTORY_SECONDS = 30 * 86_400.0
 """So old a record that is read may be: Kafka keeps a week unless it is told otherwise."""
 

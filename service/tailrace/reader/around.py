@@ -19,7 +19,7 @@ class Owner(Protocol):
 
     @property
     def subject(self) -> str:
-        """On whose account it is put what is read again for the reader."""
+        """The token's ``sub``: what is read again for the reader is put on its account."""
 
     def reset(self, position: Position, reason: str) -> bytes:
         """Write `tailrace.reset`; ``position`` is the reader's, after it."""

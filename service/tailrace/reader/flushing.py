@@ -74,7 +74,7 @@ class Reader:
 
     @property
     def subject(self) -> str:
-        """On whose account it is put what is read again for it."""
+        """The token's ``sub``: what is read again for the reader is put on its account."""
         return self._owner.subject
 
     # Moving bytes.

@@ -1,7 +1,7 @@
-"""How much was read again for each subject of late: records, weighed so that what is a minute old counts a third.
+"""How many records were read again for each subject of late; one that was read a minute ago counts a third.
 
 So a subject that has everything read again in a loop can be told from one that comes back once. What is read for
-several is put on their accounts in even parts. Knows no reader and no pass. Lives as long as the service.
+several subjects is put on their accounts in even parts. Knows no reader and no pass. Lives as long as the service.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ FADE_SECONDS = 60.0
 FORGOTTEN_RECORDS = 1.0
 """An account that holds less is nobody's."""
 PRUNE_AT = 1024
-"""Accounts before those that have faded are looked for: later whenever there are twice as many as were left."""
+"""So many accounts there are before those that have faded are dropped; after that, twice as many as were left."""
 
 
 class Accounts:

@@ -18,7 +18,7 @@ from tailrace.reader import Gap, Place, Reader
 from tailrace.tail import Tail
 
 CHARGE_RECORDS = 10_000
-"""Records after which those whom a pass serves are charged: so seldom that they may be many."""
+"""Records after which a pass charges those whom it serves. They may be many, so this is not done for each fetch."""
 STRETCH_RECORDS = 256
 """What a fetch is charged with at least, however few records fill it: 1 KiB each."""
 
@@ -41,8 +41,8 @@ class Pass:
     """The readers of one partition, each with the first offset that it lacks.
 
     One that still has more than its ``share`` of bytes lying when the next stretch brings something for it is let go,
-    so that at most this and one stretch lie. ``on_leave`` is told of whoever is served no more, ``on_read`` of records
-    that were read, when those for whom they were are still there.
+    so that at most this and one stretch lie. ``on_leave`` is told of each reader that is served no more. ``on_read``
+    is told how many records were read, while those for whom they were read are still there.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Pass:
         self.subjects = Counter[str]()
         """Whose readers it serves, and how many of each."""
         self.used = 0.0
-        """Records read of late for the one of them for whom fewest were; set by whoever keeps accounts."""
+        """Records read of late for that one of the subjects for whom fewest were read; `waiting` sets it."""
 
     @property
     def named(self) -> tuple[str, int]:

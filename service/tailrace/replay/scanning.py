@@ -29,7 +29,7 @@ FETCH_BYTES = 256 * 1024
 FETCH_WAIT_MS = 100
 """How long the broker may wait for a record below the floor; one is there, unless all of them were compacted away."""
 TAKEN_AT_ONCE = 4096
-"""Records handed over before the loop has a turn: a millisecond, where few of them are anybody's. Mostly an answer
+"""Records handed over before the loop has a turn: a millisecond, where few of them are for a reader. Mostly an answer
 brings fewer; a large batch comes whole."""
 BACKOFF_SECONDS = (0.1, 2.0)
 """Pause after trouble, doubled each time between these, with jitter."""

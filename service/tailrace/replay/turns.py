@@ -1,7 +1,7 @@
-"""Whose turn it is: the passes that wait to be at work, that first for whose readers least was read of late.
+"""Whose turn it is: of the passes that wait, the one for whose readers least was read of late.
 
-Among those for whom little was read it is the order in which they came. Waiting counts, as accounts fade meanwhile:
-nobody waits for ever behind others who come and go. Lives as long as the service.
+Passes for whose readers little was read take turns in the order in which they came. Accounts fade while a pass waits,
+so none waits for ever behind others that come and go. Lives as long as the service.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from tailrace.replay.accounts import FADE_SECONDS
 from tailrace.replay.passing import Pass
 
 SLICE_RECORDS = 50_000
-"""Some tenths of a second of reading. So much more must have been read for a pass's readers than for others before it
-gives way to them: to begin again costs two questions. Who has less than that has little."""
+"""Some tenths of a second of reading. A pass gives way to another only if so much more was read for its own readers, as
+it costs two questions to Kafka to begin again. Less than this counts as little."""
 
 
 class _Waiting(NamedTuple):
@@ -45,7 +45,7 @@ class Turns:
         self._there.release()
 
     def prefer(self, one: Pass, used: float) -> None:
-        """Somebody has come to a pass, that may wait here, for whom only so much was read."""
+        """Take note that a reader for whom only ``used`` was read has joined a pass, which may wait here."""
         if used < one.used:
             one.used = used
             rank = self._rank(used)
@@ -53,7 +53,7 @@ class Turns:
             heapify(self._heap)
 
     async def get(self) -> Pass:
-        """Wait for a pass, and give the one whose turn it is."""
+        """Wait for a pass, and return the one whose turn it is."""
         await self._there.acquire()
         return self.pop()
 
@@ -62,12 +62,12 @@ class Turns:
         return heappop(self._heap).one
 
     def concern(self, one: Pass) -> bool:
-        """Whether one waits for whose readers so much less was read than for those of ``one``, that this gives way."""
+        """Whether ``one`` gives way: a pass waits for whose readers less was read, by more than `SLICE_RECORDS`."""
         if not self._heap:
             return False
         least = math.exp(self._heap[0].rank - self._clock() / FADE_SECONDS)
         return least + SLICE_RECORDS < one.used
 
     def _rank(self, used: float) -> float:
-        """Return by what passes are compared, whenever that is: all accounts fade alike, so it need not change."""
+        """Return what passes are compared by. It need not change while they wait, as all accounts fade alike."""
         return math.log(max(used, SLICE_RECORDS)) + self._clock() / FADE_SECONDS

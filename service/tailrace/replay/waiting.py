@@ -1,9 +1,9 @@
 """`Replay`: who waits for what, and how many at once.
 
-Those who lack about as much of a partition share a pass; whoever comes too late for it waits for the next, together
-with all the others who do. So nobody waits for much more to be read than they lack. Which pass is at work is decided
-by what was read of late for those whom it serves (`turns`): one gives way to those for whom less was. A subject for
-whom much was read is read for alone, and rests where it is more than its bound. Bounds are kept here: passes at work,
+Readers that lack about as much of a partition share a pass; those that come too late for it wait for the next one, and
+share that. So none waits for much more to be read than it lacks. Which pass is at work is decided by what was read of
+late for those whom it serves (`turns`): a pass gives way to those for whom less was read. A subject for whom much was
+read has passes of its own, which rest while it is above its bound. Bounds are kept here: passes at work,
 readers that wait, bytes that they may leave lying, records of one subject. Lives as long as the service.
 """
 
@@ -32,12 +32,13 @@ READER_BYTES = 256 * 1024
 """Most that may lie for one reader, however few there are: four writes. Who does not take that much meanwhile loses
 nothing by asking again."""
 ALIKE_RECORDS = 4096
-"""Whoever lacks less than this of a partition lacks about as much: one fetch or a few."""
+"""Readers that lack less than this of a partition lack about as much: it takes a few fetches."""
 ALONE_RECORDS = 200_000
-"""Whoever had so many read within the last minute is read for alone: about a second. Nobody else waits for what they
-begin with, however far back that is."""
+"""A subject that had so many read within the last minute, about a second of reading, has passes of its own. So nobody
+else waits while it is read for, however far back it begins."""
 RESTED = 0.95
-"""A subject above its bound rests until it has so much of it: three seconds, not the time of one fetch."""
+"""A subject above its bound rests until its account is this part of the bound, which takes three seconds. Else it would
+rest, and begin again, for each fetch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Replay:
         self._accounts = Accounts(clock)
         self._turns = Turns(clock)
         self._begun: dict[Shared, Pass] = {}
-        """Those on their way, at work or not, that others may join or have to wait for."""
+        """Passes that were begun, at work or not, and that others may join, or have to wait for."""
         self._next: dict[Shared, Pass] = {}
         self._at_work: dict[Pass, None] = {}
         self._resting: dict[Pass, asyncio.TimerHandle] = {}
@@ -120,7 +121,7 @@ class Replay:
             self._wait_for_turn(one)
 
     def _on_its_way(self, shared: Shared, offset: int, lacks: int) -> Pass | None:
-        """Return a pass that comes by ``offset`` before it has read as much again as is lacked from there on."""
+        """Return a pass, already begun, that has at most ``lacks`` to read before it comes to ``offset``; or None."""
         for reach in range(shared.reach, max(shared.reach, self._bounds.records.bit_length()) + 1):
             one = self._begun.get(Shared(shared.place, reach, shared.subject))
             if one is not None and not one.is_over() and one.at <= offset <= one.at + lacks:
@@ -170,7 +171,7 @@ class Replay:
         one.used = min(map(self._accounts.used, one.subjects), default=0.0)
 
     def _part(self, one: Pass) -> None:
-        """Let nobody join a pass that has begun, or wait for its end, any more."""
+        """From now on nobody joins a pass that was begun, or waits for its end."""
         if self._begun.get(one.shared) is one:
             del self._begun[one.shared]
             if one.shared in self._next:
@@ -212,7 +213,7 @@ class Replay:
         return one
 
     def end(self, one: Pass) -> list[Reader]:
-        """The pass is over, or gives way. Gives the readers that it serves no more, and lets the next one wait."""
+        """Take note that the pass is over, or gives way. Return the readers that it serves no more."""
         del self._at_work[one]
         if not one.is_over():
             self._wait_for_turn(one)

@@ -184,10 +184,10 @@ class Connection(asyncio.BufferedProtocol):
         self._protocol.relieve()
 
     def changed(self) -> None:
-        """The connection has become a stranger's, or is one no more: what it may leave unread follows."""
+        """Its standing has changed: that decides how much the peer may leave untaken."""
         self._timed.charge = self.standing.turnstile.charge
         if not self._transport.is_closing():
-            # With 0 asyncio's TLS takes an empty buffer for a full one.
+            # Not 0: then asyncio's TLS takes an empty buffer for a full one.
             self._transport.set_write_buffer_limits(high=1 if self.standing.is_strange else HIGH_WATER_BYTES)
 
     # What the listener asks.
@@ -257,11 +257,11 @@ class Connection(asyncio.BufferedProtocol):
         return data
 
     async def _turn(self) -> None:
-        """Wait until some of what has arrived may be looked at; whoever has gone meanwhile has asked for nothing."""
+        """Wait until some of what has arrived may be looked at. If the peer has gone by then, forget it."""
         await self._incoming.rest(self.standing.pause_seconds)
         await self.standing.turn()
         if self._lost or (not self._transport.is_reading() and was_reset(self._transport)):
-            self._incoming.clear()  # who does not read does not hear of a reset
+            self._incoming.clear()  # while nothing is read, the transport does not tell of a reset
 
     def _go_on_reading(self) -> None:
         if not self._transport.is_reading():

@@ -269,7 +269,7 @@ class Http2(H2Protocol):
         self._tell_idle()
 
     async def _end(self, limit: str | None = None) -> None:
-        """Let out the last frames, and close: because of a ``limit``, by its name in the metrics, or of h2's own."""
+        """Let out the last frames, and close; ``limit`` is the one that the peer came to, if h2 has not told it yet."""
         if limit is not None:
             self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM, limit.encode())
         await self._flush()

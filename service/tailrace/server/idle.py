@@ -1,4 +1,4 @@
-"""How long a connection may be without a request, from the moment at which it is ours to wait and not the client's.
+"""How long a connection may be without a request. Time in which the client waits for the server does not count.
 
 Knows no connection; `connection` says whether it is busy. Lives as long as it.
 """

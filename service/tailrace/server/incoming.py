@@ -1,7 +1,7 @@
 """What a peer has sent and nobody has looked at: taken slice by slice, so that who says much keeps nobody waiting.
 
-As the smallest of frames and requests, what comes at once would be a second of work, during which the loop would serve
-nobody else. Knows no transport; `connection` stops reading when this is full, and `standing` says
+What comes at once may be a second of work if it consists of the smallest frames and requests, and in that second the
+loop would serve nobody else. Knows no transport; `connection` stops reading when this is full, and `standing` says
 whose turn it is.
 """
 
@@ -76,7 +76,7 @@ class Incoming:
         """
         while not (self._data or self.over):
             await self._reader.wait()
-            self.end_turn()  # what has just come has had none
+            self.end_turn()  # what has just come waits for one
         if self._data and self._clock() >= self._yields_at:
             await self._turn()
             self._yields_at = self._clock() + PIECE_SECONDS

@@ -24,8 +24,8 @@ class Keeper(Protocol):
     read_buffer: memoryview
     """Where all connections read, `settings.READ_AT_ONCE_BYTES` at most."""
     strangers: Places[Connection]
-    """The connections that may have to leave for a newcomer: none of their streams is admitted, and neither their first
-    words nor a request of theirs waits for us to hear it."""
+    """The connections that may have to leave for a newcomer: none of their streams is admitted, and nothing that they
+    have said first, and no request, waits for its turn."""
     newcomers: Turnstile
     """For the input of connections without an admitted stream, and for every request that is not admitted yet."""
     members: Turnstile

@@ -3,10 +3,10 @@
 Binds by itself, so that socket options are set before anybody connects and a port in use is one plain sentence. Knows
 connections only to count them, to let them go, and to cut those that do not. `run` decides when.
 
-There is a bound on connections. Whoever comes above it takes the place of one that carries no admitted stream, whatever
-that is busy with (`places` says whose); where all carry one, or wait for us, it is closed at once. No answer is given:
-one would have to be made after a handshake that costs more than the answer, and a native EventSource gives up for good
-on a 503, but comes back after a cut.
+There is a bound on connections. One that comes above it takes the place of another that carries no admitted stream
+(`places` says of which); where all carry one, or wait for the server, it is closed at once. No answer is given: before
+it there would have to be a handshake, which costs more than the answer, and a native EventSource gives up for good on a
+503, but comes back after a cut.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ RESET = struct.pack("ii", 1, 0)
 
 
 def was_reset(transport: asyncio.Transport) -> bool:
-    """Whether the peer has reset the connection, which nobody hears who does not read; False where nobody can tell."""
+    """Whether the peer has reset the connection; a transport that does not read does not say. False where unknown."""
     return _told(transport, 1) == bytes([STATE_CLOSED])
 
 

@@ -1,6 +1,7 @@
 """How often one connection was refused, and what becomes of one that is only ever refused.
 
-A client whose token is wrong learns so at once. One that goes on is heard less and less often, and then not at all.
+A client whose token is wrong learns so at once. The requests of one that goes on wait longer and longer; at last its
+connection is ended.
 Knows no connection and no request; `standing` counts here while none of the connection's streams is admitted.
 """
 

@@ -17,7 +17,7 @@ LOW_WATER_BYTES = HIGH_WATER_BYTES // 2
 class SendBuffer:
     """The bytes of one stream; lives until its end was sent or it was closed, maybe longer than its application.
 
-    What it is given is kept as it is, and copied when it is sent: a document is the same for all who ask for it.
+    What is added is not copied before it is sent: so all who ask for a document share its bytes.
     """
 
     __slots__ = ("_pieces", "_size", "_waiters", "answers_request", "closed", "complete", "full")

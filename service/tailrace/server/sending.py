@@ -94,7 +94,7 @@ class Sender:
         return len(self._answers) >= MAX_UNTAKEN_ANSWERS or sum(self._answers.values()) > MAX_UNTAKEN_BYTES
 
     async def turned(self) -> None:
-        """Let what can be sent now be sent, where that decides whether there is too much untaken."""
+        """Where too much seems to be untaken, first let what can be sent be sent."""
         if self._turn is not None and self.has_too_many_untaken:
             await asyncio.sleep(0)
 

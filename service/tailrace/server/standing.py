@@ -1,8 +1,9 @@
 """What a connection is to the server: a stranger's, or one that carries an admitted stream.
 
-A stranger's requests wait for their turn, its answers for its reading, and it is the first to leave where there is no
-room. A stream is admitted when its application takes the wire. Knows no bytes and no protocol; `connection` asks it
-when to read, `streams` tells it what became of a request. Lives as long as its connection.
+A stranger's requests wait for their turn. More of them are read only when it has taken its answers, and it is the first
+to leave where there is no room. A stream is admitted when its application takes the wire. Knows no bytes and no
+protocol; `connection` asks it when to read, `streams` tells it what became of a request. Lives as long as its
+connection.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class Standing:
     async def turn(self) -> None:
         """Wait until the connection's input may be looked at."""
         if not self._heard:
-            self.leave()  # it is our turn now, not the client's
+            self.leave()  # the client waits for the server now
         while self.is_behind:
             await self._room.wait()
         if not self._admitted:
@@ -110,15 +111,15 @@ class Standing:
         return bool(self._unheard)
 
     def expect(self) -> None:
-        """A request has come, which waits to be heard: it is our turn now, not the client's."""
+        """A request has come and waits to be heard: the client waits for the server now."""
         self._unheard += 1
         self.leave()
 
     async def hear(self) -> None:
         """Wait until the application of an expected request may run.
 
-        A stranger's was begun in a turn of its own. One that comes beside an admitted stream has had none here, and
-        would come before all others for as long as more of them come.
+        The request of a stranger had its turn already, when its input was looked at. One that comes beside an admitted
+        stream had a turn among `members` only: here it queues with all others, before which it would come otherwise.
         """
         try:
             newcomers, begun = self._keeper.newcomers, self.is_strange
@@ -142,5 +143,5 @@ class Standing:
             self._keeper.strangers.add(self._connection.source, self._connection)
 
     def leave(self) -> None:
-        """It has not to: it is admitted, waits for us, or has gone."""
+        """From now on it has not to: it is admitted, waits for the server, or has gone."""
         self._keeper.strangers.discard(self._connection.source, self._connection)

@@ -64,7 +64,7 @@ class Running:
         return self._inbox.put
 
     def _admit(self, opened: Callable[[], ServerWire]) -> ServerWire:
-        """Return the wire: whoever asks for it has admitted the client."""
+        """Return the wire. An application that asks for it has admitted the client."""
         wire = opened()
         if not self._admitted:
             self._admitted = True
@@ -76,7 +76,7 @@ class Running:
     async def _run(self, app: ASGIApp, scope: Any, send: Callable[[Any], Awaitable[None]]) -> None:
         try:
             await self._carrier.standing.hear()
-            if not self._wire.ended:  # the client has gone meanwhile, and asks for nothing
+            if not self._wire.ended:  # else the client has gone while it waited
                 await app(scope, self._inbox.receive, send)
         except Exception:
             logger.exception("an application failed (%s over HTTP/%s)", scope["type"], scope["http_version"])
@@ -97,7 +97,7 @@ class Running:
 
 
 def _refuses(status: int) -> bool:
-    """Whether an answer says that the client may not; what passes by itself is nothing to hold against it."""
+    """Whether an answer refuses what was asked for. A refusal that passes by itself (429, 503) does not count."""
     return 400 <= status < 500 and status != 429
 
 

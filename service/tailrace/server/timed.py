@@ -1,4 +1,4 @@
-"""A coroutine whose steps are timed, so that whoever shares out the event loop's time knows what was used.
+"""A coroutine whose steps are timed, so that the `turnstile` knows how much of the event loop's time was used.
 
 Guards against counting what a task waits for: only what it does is charged. Knows nothing of the work.
 """

@@ -4,8 +4,8 @@ Work for those who are not admitted (parsing, routing, checking tokens, refusing
 millisecond. While several wait, one iteration of the loop does as many pieces as fit into `LEAST_SECONDS`, or into a
 share of what everything else took in the iteration before, whichever is more. So an idle loop is used to the full, and
 in a busy one streams keep the rest, however many strangers wait. What was begun is done before anything new, so that
-little of it is ever kept. Of either kind addresses take turns, and the connections of an address take turns, each in
-the order of their coming. Knows no connection and no request.
+little of it is kept. Among what was begun, and among what is new, addresses take turns, and the connections of an
+address take turns, each in the order of their coming. Knows no connection and no request.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Turnstile:
 
 
 class _Line:
-    """Who waits, by address and by connection; whoever's turn is next is first."""
+    """Who waits, by address and by connection; the next one is the first."""
 
     __slots__ = ("_addresses",)
 
@@ -110,7 +110,7 @@ class _Line:
         self._addresses.setdefault(address, OrderedDict()).setdefault(connection, deque()).append(future)
 
     def next(self) -> asyncio.Future[None]:
-        """Remove and return whoever's turn it is; the rest of its connection and of its address queue up again."""
+        """Remove and return the next one; what else waits of its connection and of its address queues up again."""
         address, connections = self._addresses.popitem(last=False)
         connection, futures = connections.popitem(last=False)
         future = futures.popleft()

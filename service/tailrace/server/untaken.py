@@ -1,8 +1,7 @@
 """Answers that were given over HTTP/2 and that their peers do not take: what all connections together may leave so.
 
-A peer whose window is shut makes us keep its answers, and costs nothing to be one of thousands. Above the bound the
-answers of one connection are given up: of the one that has owed its reading for longest, of the source that most of
-them come from. Its streams are not touched. Lives as long as the listener.
+A peer whose window is shut makes the server keep its answers, and can be one of thousands. Above the bound the answers
+of one connection are given up: `places` says of which. Its streams are not touched. Lives as long as the listener.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class Untaken:
             self._places.add(connection.source, connection)
         elif before and not size:
             self._places.discard(connection.source, connection)
-        if not self._relieving:  # whoever is relieved notes that here
+        if not self._relieving:  # else a connection that is relieved says so
             self._relieve()
 
     def _relieve(self) -> None:

@@ -57,7 +57,7 @@ class Subscriptions:
         self._all: dict[Subscription, None] = {}
         self._arriving = 0
         self._by_subject: Counter[str] = Counter()
-        """Connections, and whoever is `arriving`."""
+        """Connections, and those that are `arriving`."""
         self._oldest_sent = 0
         wheel.after(1, self._keep_ids_young)
 
