@@ -188,6 +188,15 @@ async def test_no_browser_guesses_what_an_answer_is() -> None:
             assert not any(each.startswith(b"strict-transport-security:") for each in head)
 
 
+async def test_no_browser_guesses_over_http2() -> None:
+    """The same there: an application's answer, and what the server refuses before there is one."""
+    async with whole() as here, await here.h2() as client:
+        asked = {"404": (), "431": [(f"x-{number}", "y" * 4000) for number in range(9)]}
+        heads = [await client.request("GET", "/none", more).head() for more in asked.values()]
+    assert [head[":status"] for head in heads] == list(asked)
+    assert [head["x-content-type-options"] for head in heads] == ["nosniff"] * 2
+
+
 def test_a_browser_that_was_here_comes_by_tls_alone(tmp_path: Path) -> None:
     """Where TLS ends here, every answer of the public listener says so, for this host only."""
     files = make_certificate(tmp_path)

@@ -217,6 +217,7 @@ async def test_connection_that_is_only_refused_ends_over_http1() -> None:
         assert b"too_many_refusals" in await reader.read()
         assert answers[0].startswith(b"HTTP/1.1 401 ")
         assert answers[-1].startswith(b"HTTP/1.1 429 ")
+        assert {b"cache-control: no-store", b"retry-after: 10"} <= set(answers[-1].split(b"\r\n"))
         assert here.limits == {"refused_requests": 1}
         writer.close()
 

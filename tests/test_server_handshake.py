@@ -80,6 +80,7 @@ def test_a_malformed_handshake_is_400(headers: Headers, about: str) -> None:
     refusal = handshake.refusal(headers, "1.1")
     assert refusal is not None
     assert (400, True) == (refusal.status, about in json.loads(refusal.body)["detail"])
+    assert (b"cache-control", b"no-store") in refusal.headers
 
 
 @pytest.mark.parametrize("versions", [[], [b"12"], [b"8, 13"], [b"13", b"13"], [b""]])
@@ -92,7 +93,7 @@ def test_another_version_is_told_ours(
     """RFC 6455 section 4.4; over HTTP/2, which has no Upgrade, 426 may not be sent (RFC 9110 section 15.5.22)."""
     refusal = handshake.refusal(without(b"sec-websocket-version", *versions), http_version)
     assert refusal is not None
-    assert (status, {b"sec-websocket-version": b"13", **more}) == (refusal.status, dict(refusal.headers))
+    assert (status, {b"sec-websocket-version": b"13", **more}) == (refusal.status, dict(refusal.more))
 
 
 def test_a_body_of_no_length_is_none() -> None:

@@ -23,6 +23,7 @@ From the bottom up::
     parting      closed WebSockets over HTTP/2 whose peer is late
     windows      the peer's way in, over HTTP/2
     streams      a request: the scope with its wire, the application's one task
+    answer       an error in place of an application's answer
     handshake    a request that asks for a WebSocket, and its answer
     frames       what a WebSocket client may send
     websocket    a WebSocket: as a request, and the client's frames

@@ -8,34 +8,15 @@ over an offer that is not ASCII. Pure; `http1` asks whether a WebSocket is meant
 from __future__ import annotations
 
 import binascii
-import json
 from base64 import b64decode
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from wsproto.utilities import generate_accept_token
 
-from tailrace.errors import BadRequest
+from tailrace.server.answer import Answer, Headers
 
 VERSION = b"13"
 KEY_BYTES = 16
-
-Headers = Iterable[tuple[bytes, bytes]]
-"""Names in lower case; gone through more than once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An answer instead of a WebSocket. ``detail`` is one sentence for the client's author."""
-
-    status: int
-    detail: str
-    headers: Headers = ()
-
-    @property
-    def body(self) -> bytes:
-        """What is answered, in the form of every error of this service."""
-        return json.dumps({"error": BadRequest.code, "detail": self.detail}).encode()
 
 
 def is_meant(method: str, http_version: str, headers: Headers) -> bool:
@@ -47,17 +28,17 @@ def is_meant(method: str, http_version: str, headers: Headers) -> bool:
     )
 
 
-def refusal(headers: Headers, http_version: str) -> Refusal | None:
+def refusal(headers: Headers, http_version: str) -> Answer | None:
     """Say what is wrong with a handshake; None when nothing is."""
     if _values(headers, b"sec-websocket-version") != [VERSION]:
         return _other_version(http_version)
     if http_version == "2":
         return None
     if any(name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in headers):
-        return Refusal(400, "a WebSocket handshake has no body")
+        return Answer(400, "a WebSocket handshake has no body")
     keys = _values(headers, b"sec-websocket-key")
     if len(keys) != 1 or not _is_key(keys[0]):
-        return Refusal(400, "Sec-WebSocket-Key must come once, and be 16 bytes in base64 (RFC 6455 section 4.1)")
+        return Answer(400, "Sec-WebSocket-Key must come once, and be 16 bytes in base64 (RFC 6455 section 4.1)")
     return None
 
 
@@ -87,13 +68,13 @@ def answer(headers: Headers, http_version: str, subprotocol: str | None) -> tupl
     ]
 
 
-def _other_version(http_version: str) -> Refusal:
+def _other_version(http_version: str) -> Answer:
     """Name the version that is spoken (RFC 6455 section 4.4); HTTP/2 has no Upgrade, and so no 426."""
     detail = "Sec-WebSocket-Version must come once, and be 13"
     spoken = (b"sec-websocket-version", VERSION)
     if http_version == "2":
-        return Refusal(400, detail, [spoken])
-    return Refusal(426, detail, [spoken, (b"upgrade", b"websocket"), (b"connection", b"upgrade")])
+        return Answer(400, detail, [spoken])
+    return Answer(426, detail, [spoken, (b"upgrade", b"websocket"), (b"connection", b"upgrade")])
 
 
 def _values(headers: Headers, wanted: bytes) -> list[bytes]:

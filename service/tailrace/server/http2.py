@@ -191,7 +191,7 @@ class Http2(H2Protocol):
             self._carrier.note_limit("head_too_large")
         self._carrier.standing.refuse()
         with suppress(ProtocolError):  # it may have been reset in the same breath
-            head = [(b":status", b"%d" % status), (b"content-length", b"0")]
+            head = [(b":status", b"%d" % status), (b"content-length", b"0"), *self.config.response_headers("h2")]
             self.connection.send_headers(stream_id, head, end_stream=True)
             if not whole:
                 self.connection.reset_stream(stream_id, ErrorCodes.NO_ERROR)

@@ -232,7 +232,7 @@ class _Config(Config):
     """Hypercorn's settings, and beside its own headers those that all answers of a listener have.
 
     They are here and not in an application, so that what the server refuses by itself has them too, and no stream
-    holds anything for them. Only the empty answers have none with which `http2` refuses a head.
+    holds anything for them.
     """
 
     def __init__(self, hsts_seconds: int | None) -> None:

@@ -9,7 +9,6 @@ disturbs nobody else. Not offered: server push and trailers, which no client of 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -19,6 +18,7 @@ from hypercorn.protocol.events import Body, EndBody, Event, Request, Response, S
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 from hypercorn.utils import suppress_body
 
+from tailrace.server.answer import Answer
 from tailrace.server.settings import RETRY_AFTER_REFUSALS_SECONDS
 from tailrace.wire import EXTENSION
 
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
     from tailrace.server.wires import Carrier, ServerWire
 
 logger = logging.getLogger(__name__)
+
+_CALM_DOWN = Answer(
+    429,
+    "this connection asks for what it may not have",
+    [(b"retry-after", b"%d" % RETRY_AFTER_REFUSALS_SECONDS)],
+    "too_many_refusals",
+)
+"""In place of one refusal too many (RFC 6585 section 4)."""
 
 
 class Running:
@@ -149,16 +157,13 @@ class HttpStream(HTTPStream):
         await super().app_send(message)
 
     async def _tell_to_calm_down(self) -> None:
-        """Answer 429 (RFC 6585 section 4) in place of one refusal too many; the connection ends after it."""
+        """Answer in place of the application; the connection ends after it."""
         self._told_to_calm_down = True
         self.wire.end()
-        body = json.dumps({"error": "too_many_refusals", "detail": "this connection asks for what it may not have"})
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        headers += [(b"retry-after", b"%d" % RETRY_AFTER_REFUSALS_SECONDS), (b"connection", b"close")]
-        self.response = {"type": "http.response.start", "status": 429, "headers": headers}
-        await self.send(Response(self.stream_id, headers, 429))
-        if not suppress_body(self.scope["method"], 429):
-            await self.send(Body(self.stream_id, body.encode()))
+        self.response = {"type": "http.response.start", "status": _CALM_DOWN.status, "headers": _CALM_DOWN.headers}
+        await self.send(Response(self.stream_id, _CALM_DOWN.headers, _CALM_DOWN.status))
+        if not suppress_body(self.scope["method"], _CALM_DOWN.status):
+            await self.send(Body(self.stream_id, _CALM_DOWN.body))
         await self._send_closed()
 
     def _offer(self, scope: Any) -> None:

@@ -24,8 +24,8 @@ from wsproto.utilities import LocalProtocolError
 
 from tailrace.errors import Farewell, MessageTooBig, TooManyFrames
 from tailrace.server import handshake
+from tailrace.server.answer import Answer
 from tailrace.server.frames import ClientFrames
-from tailrace.server.handshake import Refusal
 from tailrace.server.settings import FRAMES_AT_ONCE
 from tailrace.server.streams import Running
 from tailrace.wire import EXTENSION, UNHEARD
@@ -144,13 +144,11 @@ class WebSocketStream(WSStream):
         self.connection._events = _NO_EVENTS  # noqa: SLF001  only `receive_data(None)` fills it: 760 bytes a socket
         await self.send(Response(self.stream_id, [*headers, *message.get("headers", [])], status))
 
-    async def _refuse(self, refusal: Refusal) -> None:
+    async def _refuse(self, answer: Answer) -> None:
         """Answer a handshake that cannot be; never waits for the peer to read, since the reading side says it."""
         self.state = ASGIWebsocketState.HTTPCLOSED
-        body = refusal.body
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *refusal.headers]
-        await self.send(Response(self.stream_id, [*headers, (b"connection", b"close")], refusal.status))
-        await self.send(Body(self.stream_id, body))
+        await self.send(Response(self.stream_id, answer.headers, answer.status))
+        await self.send(Body(self.stream_id, answer.body))
         await self._end()
 
     # Receiving.
@@ -161,12 +159,12 @@ class WebSocketStream(WSStream):
             self.connection.receive_data(data)
             await self._handle_events()
         elif self.state is ASGIWebsocketState.HANDSHAKE:
-            await self._refuse(Refusal(400, "no frame may come before the handshake is answered"))
+            await self._refuse(Answer(400, "no frame may come before the handshake is answered"))
 
     async def _receive_end(self) -> None:
         """END_STREAM: without a close frame before it, what a TCP connection that breaks is to HTTP/1.1."""
         if self.state is ASGIWebsocketState.HANDSHAKE:
-            await self._refuse(Refusal(400, "the stream was ended before the handshake was answered"))
+            await self._refuse(Answer(400, "the stream was ended before the handshake was answered"))
         elif self._accepted:
             await self._end()
 
