@@ -130,6 +130,16 @@ async def test_keys_and_names_without_end() -> None:
     assert replica.told == (["still here"], ["given"])
 
 
+@pytest.mark.parametrize("size, batches", [(7 * MIB, 1), (MIB - 1000, 20)])
+async def test_names_of_wide_characters(size: int, batches: int) -> None:
+    """One emoji in a name makes Python give four bytes to each of its letters; a batch and an answer stay within their
+    bounds all the same, and the records are delivered."""
+    replica = Replica()
+    wide = batch([body(0, b"s", b"given", [header("😀".encode() + b"x" * size, b"")])], codec=4)
+    assert await peak_of(replica, *[wide] * batches) < 2 * LIMITS.batch_bytes
+    assert replica.told == (["still here"], ["given"] * batches)
+
+
 async def test_a_header_name_that_is_not_utf8() -> None:
     """Nobody is reset for it: it is read as Kafka's own client reads it."""
     replica = Replica()

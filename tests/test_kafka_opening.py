@@ -21,6 +21,7 @@ from tailrace.kafka.opening import (
     ON_LOOP_RECORDS,
     RECORDS_AT_ONCE,
     UNCOUNTED_BYTES,
+    UNMEASURED_BYTES,
     Limits,
     Opening,
     Oversized,
@@ -145,6 +146,19 @@ def test_kept_is_what_records_take() -> None:
     assert quick.kept == pytest.approx(slow.kept, rel=0.1)
 
 
+def test_small_records_take_at_most_twice_what_is_counted() -> None:
+    """Their names are not measured, however wide the characters are."""
+    name = "😀".encode() + b"x" * (UNMEASURED_BYTES - 20)
+    data = batch([body(number, b"k", b"", [header(name, b"")]) for number in range(1000)])
+    assert len(data) == pytest.approx(UNMEASURED_BYTES * 1000, rel=0.02)
+    one = opening(data)
+    tracemalloc.start()
+    records = one.here(scratch())
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert (len(records), taken - MIB < 2 * one.kept) == (1000, True)
+
+
 def test_who_is_stopped_gives_nothing() -> None:
     """Between some records and the next ones, whichever way they are read."""
     for more in (b"", b"more"):
@@ -225,6 +239,7 @@ def test_counting_reads_no_further_than_there_is(cut: int) -> None:
     good = b"".join(
         varint(len(each)) + each for each in [body(0, b"s" * 200, b"v" * 300, [header(b"n", b"v")] * 70)] * 3
     )
-    assert headers_in(memoryview(good), 0, 3, 1000) == 210
+    counted = (210, 210 * len(header(b"n", b"v")) + 3 * len(varint(70)))
+    assert headers_in(memoryview(good), 0, 3, 1000) == counted
     assert headers_in(memoryview(good[:-cut]), 0, 3, 1000) is None
-    assert [headers_in(memoryview(good), 0, 3, size) for size in (299, 300)] == [None, 210]
+    assert [headers_in(memoryview(good), 0, 3, size) for size in (299, 300)] == [None, counted]

@@ -7,11 +7,11 @@ parser 30 milliseconds and 34 megabytes. Pure.
 from __future__ import annotations
 
 from tailrace.event import MAX_HEADERS
-from tailrace.kafka.varint import MAX_BYTES, MORE, unsigned
+from tailrace.kafka.varint import MAX_BYTES, MORE, Raw, unsigned
 from tailrace.session import MAX_SESSION_BYTES
 
 
-def longest_in(raw: bytes | memoryview, at: int, count: int) -> int:
+def longest_in(raw: Raw, at: int, count: int) -> int:
     """Return the length of the longest of ``count`` records that begin at ``at``, in a quarter of the time that
     `headers_in` takes; that of all of ``raw`` where one of them is 8 KiB or longer, or does not fit."""
     longest = 0
@@ -31,14 +31,13 @@ def longest_in(raw: bytes | memoryview, at: int, count: int) -> int:
     return longest >> 1
 
 
-def headers_in(raw: bytes | memoryview, at: int, count: int, max_value_bytes: int) -> int | None:  # noqa: C901, PLR0912
-    """Count the headers of ``count`` records that begin at ``at``; None where one of them has to be looked at.
+def headers_in(raw: Raw, at: int, count: int, max_value_bytes: int) -> tuple[int, int] | None:  # noqa: C901, PLR0912
+    """Count the headers of ``count`` records that begin at ``at``, and their bytes; None if a record must be looked at.
 
     That is where a length does not fit, a value has more than ``max_value_bytes``, a key is none that a session has, or
-    there are more than `MAX_HEADERS`. Long, because a call for each number would cost three times as much as all this:
-    only one that has more than two bytes is worth it.
+    there are more than `MAX_HEADERS`. Long, because calls, but for the longer numbers, would cost three times as much.
     """
-    headers, end = 0, len(raw)
+    headers, size, end = 0, 0, len(raw)
     try:
         for _ in range(count):
             number = raw[at]
@@ -77,7 +76,8 @@ def headers_in(raw: bytes | memoryview, at: int, count: int, max_value_bytes: in
             if number & 1 or number >> 1 > MAX_HEADERS:
                 return None
             headers += number >> 1
+            size += following - at
             at = following
     except (IndexError, ValueError):
         return None
-    return headers if at == end else None
+    return (headers, size) if at == end else None

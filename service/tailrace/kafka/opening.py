@@ -7,6 +7,7 @@ Cython objects where nothing is odd, so that a record costs a fraction of a micr
 from __future__ import annotations
 
 import mmap
+import sys
 from itertools import chain, islice, pairwise
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
@@ -34,9 +35,13 @@ ON_LOOP_RECORDS = 20_000
 UNCOUNTED_BYTES = 512 * 1024
 """So many bytes are read at once, though all may be headers, which would take aiokafka's parser 15 milliseconds. A
 batch that has more is read in parts of so many, or its headers are counted first."""
-MANY_HEADERS = 100
-"""Of a record, on average. Where a part of a batch has more, the headers of the whole batch are counted before the
-other parts are read."""
+MANY_HEADERS_BYTES = 20_000
+"""What the headers of a record take, on average, some hundred of them: where it is more in a part of a batch, they are
+counted before its other parts are read."""
+CHARACTER_BYTES = 4
+"""What each character of a name takes if one of them is an emoji: Python gives all of them the same room."""
+UNMEASURED_BYTES = 256
+"""Of a record, on average: the names of smaller ones are not measured, so these may take twice what is counted."""
 ODD_BYTES = 16 * 1024
 """Of a batch in which something is wrong, and whose records are read one by one on the event loop."""
 RECORDS_AT_ONCE = 1024
@@ -142,17 +147,20 @@ class Opening:
                 return None
         found = self._parsed(whole, min(at_once or RECORDS_AT_ONCE, RECORDS_AT_ONCE))
         if found is not None:
-            self.kept = len(whole) + len(found) * RECORD_BYTES + _headers_of(found) * HEADER_BYTES
+            self.kept = _taken_by(found, whole)
         return found
 
     def _opened(self, whole: memoryview) -> Sequence[Record]:
-        if self._header.magic == 2 and (headers := self._headers_in(whole)) is not None:
+        if self._header.magic == 2 and (counted := self._headers_in(whole)) is not None:
+            headers, header_bytes = counted
             self._keep(len(whole) + self._header.records * RECORD_BYTES + headers * HEADER_BYTES)
-            if (found := self._parsed(whole, RECORDS_AT_ONCE)) is not None:
+            fits = self.kept + header_bytes * CHARACTER_BYTES <= self._limits.batch_bytes  # else one by one it may
+            if fits and (found := self._parsed(whole, RECORDS_AT_ONCE)) is not None:
+                self.kept = _taken_by(found, whole)
                 return found
         return self._slowly(whole)
 
-    def _headers_in(self, whole: memoryview) -> int | None:
+    def _headers_in(self, whole: memoryview) -> tuple[int, int] | None:
         return headers_in(whole, RECORDS_AT, self._header.records, self._limits.value_bytes)
 
     def _parsed(self, whole: memoryview, at_once: int) -> Sequence[Record] | None:
@@ -167,7 +175,7 @@ class Opening:
                 while some := list(islice(reader, at_once)):
                     found += some
                     self._go_on()
-                    if _headers_of(some) > len(some) * MANY_HEADERS:
+                    if _taken_by_headers(some) > len(some) * MANY_HEADERS_BYTES:
                         return None
         except Stopped:
             raise
@@ -214,9 +222,20 @@ class Opening:
             raise Stopped
 
 
-def _headers_of(records: Sequence[Record]) -> int:
-    """Count them."""
-    return len(records[0].headers) if len(records) == 1 else sum(map(len, map(_headers, records)))
+def _taken_by(records: Sequence[Record], whole: memoryview) -> int:
+    """Return how many bytes of memory all the records of a batch take."""
+    taken = len(whole) + len(records) * RECORD_BYTES
+    if len(whole) > UNMEASURED_BYTES * len(records):
+        return taken + _taken_by_headers(records)
+    if len(records) == 1:
+        return taken + HEADER_BYTES * len(records[0].headers)
+    return taken + HEADER_BYTES * sum(map(len, map(_headers, records)))
+
+
+def _taken_by_headers(records: Sequence[Record]) -> int:
+    """Return how many bytes the headers take, but for their values, which are counted with the batch."""
+    names = [name for record in records if record.headers for name, _ in record.headers]
+    return len(names) * HEADER_BYTES + sum(map(sys.getsizeof, names))
 
 
 def scratch() -> bytearray:

@@ -7,6 +7,7 @@ count them. So it reads what is small and in order, and this reads the rest. Pur
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from tailrace.event import MAX_HEADERS, Flawed
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from tailrace.event import Record
 
 MAX_HEADER_NAME_BYTES = 1024
-"""A header with a longer name is left out: nobody asks for it, and the names that producers use have some ten bytes."""
+"""Where records are read one by one, a header with a longer name is left out: nobody asks for it, and the names that
+producers use have some ten bytes."""
 RECORD_BYTES = 200
 """What a record takes beside its key and value: the object, its numbers, the heads of two ``bytes``, a list."""
 HEADER_BYTES = 150
@@ -151,8 +153,9 @@ class Walker:
         size, at = signed(raw, at)
         value = None if size < 0 else _bytes(raw, at, size, size)
         if len(name) <= MAX_HEADER_NAME_BYTES:
-            found.headers.append((name.decode(errors="replace"), value))  # as Kafka's own Java client does
-            self.kept += HEADER_BYTES + len(name) + max(size, 0)
+            text = name.decode(errors="replace")  # as Kafka's own Java client does
+            found.headers.append((text, value))
+            self.kept += HEADER_BYTES + sys.getsizeof(text) + max(size, 0)
         return at + max(size, 0)
 
 

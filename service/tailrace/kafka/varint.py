@@ -5,13 +5,15 @@ Pure. Source: KIP-98 for those of records, which are signed, and KIP-482 for tho
 
 from __future__ import annotations
 
+Raw = bytes | memoryview
+
 MORE = 0x80
 """Set in each byte but the last."""
 MAX_BYTES = 10
 """Of the longest number, which has 64 bits."""
 
 
-def unsigned(raw: bytes | memoryview, at: int) -> tuple[int, int]:
+def unsigned(raw: Raw, at: int) -> tuple[int, int]:
     """Return the number at an offset, and the offset after it.
 
     Raises IndexError where it does not end, ValueError where it is longer than 64 bits are.
@@ -30,7 +32,7 @@ def unsigned(raw: bytes | memoryview, at: int) -> tuple[int, int]:
     return number, at
 
 
-def signed(raw: bytes | memoryview, at: int) -> tuple[int, int]:
+def signed(raw: Raw, at: int) -> tuple[int, int]:
     """Return a number in zigzag form, and the offset after it. Raises as `unsigned` does."""
     number, at = unsigned(raw, at)
     return (number >> 1) ^ -(number & 1), at
