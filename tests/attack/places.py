@@ -64,9 +64,8 @@ async def keep(scene: Scene, kind: type[Wire], count: int, comebacks_per_second:
                 OPENED_PER_SECOND if scene.tally.connections < scene.sized(count) else scene.sized(comebacks_per_second)
             )
             wire = await scene.open(kind)
-            while wire is not None and not (wire.gone or scene.over):
-                await scene.pause(0.1)
             if wire is not None:
+                await scene.stay(wire)
                 wire.leave()
 
     await scene.crowd(scene.sized(count), one)
@@ -78,12 +77,7 @@ async def handshakes(scene: Scene, at_once: int, per_second: float) -> None:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     scene.start()
 
-    async def one() -> None:
-        while not scene.over:
-            await scene.turn(scene.sized(per_second))
-            wire = await scene.open(Silent, tls=context)
-            if wire is not None:
-                scene.tally.notes["shaken"] += 1
-                wire.leave()
+    async def visit(_wire: Silent) -> None:
+        scene.tally.notes["shaken"] += 1
 
-    await scene.crowd(scene.sized(at_once), one)
+    await scene.visits(at_once, per_second, Silent, visit, tls=context)

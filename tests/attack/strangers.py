@@ -37,23 +37,17 @@ async def steady(scene: Scene, connections: int, rate: float, path: str = SUBSCR
     loop = asyncio.get_running_loop()
     scene.start()
 
-    async def one() -> None:
-        while not scene.over:
-            await scene.turn(scene.sized(COMEBACKS_PER_SECOND))
-            wire = await scene.open(Http2)
-            if wire is None:
-                continue
-            wire.ask(first)
-            began, asked = loop.time(), 1
-            while not (wire.gone or scene.over):
-                await scene.pause(max(TICK_SECONDS, began + asked / rate - loop.time()))
-                due = int((loop.time() - began) * rate) + 1 - asked
-                asked += due
-                if (count := min(due, wire.room)) > 0:
-                    wire.ask(again, count)
-            wire.leave()
+    async def visit(wire: Http2) -> None:
+        wire.ask(first)
+        began, asked = loop.time(), 1
+        while not (wire.gone or scene.over):
+            await scene.pause(max(TICK_SECONDS, began + asked / rate - loop.time()))
+            due = int((loop.time() - began) * rate) + 1 - asked
+            asked += due
+            if (count := min(due, wire.room)) > 0:
+                wire.ask(again, count)
 
-    await scene.crowd(scene.sized(connections), one)
+    await scene.visits(connections, COMEBACKS_PER_SECOND, Http2, visit)
 
 
 async def burst(scene: Scene, connections: int, requests: int, path: str) -> None:
@@ -66,8 +60,7 @@ async def burst(scene: Scene, connections: int, requests: int, path: str) -> Non
         if wire is not None:
             wire.ask(first)
             wire.ask(again, requests - 1)
-            while not (wire.gone or scene.over):
-                await scene.pause(0.1)
+            await scene.stay(wire)
             wire.leave()
 
     await scene.crowd(scene.sized(connections), one)
@@ -78,18 +71,12 @@ async def http1(scene: Scene, connections: int, rate: float, at_once: int) -> No
     said = f"GET {SUBSCRIBE} HTTP/1.1\r\nhost: a\r\n\r\n".encode() * at_once
     scene.start()
 
-    async def one() -> None:
-        while not scene.over:
-            await scene.turn(scene.sized(COMEBACKS_PER_SECOND))
-            wire = await scene.open(Http1)
-            if wire is None:
-                continue
-            asked = 0
-            while not (wire.gone or scene.over):
-                if wire.answered >= asked:
-                    wire.say(said, at_once)
-                    asked += at_once
-                await scene.pause(max(TICK_SECONDS, at_once / rate))
-            wire.leave()
+    async def visit(wire: Http1) -> None:
+        asked = 0
+        while not (wire.gone or scene.over):
+            if wire.answered >= asked:
+                wire.say(said, at_once)
+                asked += at_once
+            await scene.pause(max(TICK_SECONDS, at_once / rate))
 
-    await scene.crowd(scene.sized(connections), one)
+    await scene.visits(connections, COMEBACKS_PER_SECOND, Http1, visit)

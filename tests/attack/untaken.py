@@ -11,19 +11,12 @@ async def http2(scene: Scene, connections: int, requests: int, path: str) -> Non
     first, again = request(path)
     scene.start()
 
-    async def one() -> None:
-        while not scene.over:
-            await scene.turn(scene.sized(COMEBACKS_PER_SECOND))
-            wire = await scene.open(ShutHttp2)
-            if wire is None:
-                continue
-            wire.ask(first)
-            wire.ask(again, requests - 1)
-            while not (wire.gone or scene.over):
-                await scene.pause(0.1)
-            wire.leave()
+    async def visit(wire: ShutHttp2) -> None:
+        wire.ask(first)
+        wire.ask(again, requests - 1)
+        await scene.stay(wire)
 
-    await scene.crowd(scene.sized(connections), one)
+    await scene.visits(connections, COMEBACKS_PER_SECOND, ShutHttp2, visit)
 
 
 async def http1(scene: Scene, connections: int, requests: int, path: str) -> None:
@@ -31,15 +24,8 @@ async def http1(scene: Scene, connections: int, requests: int, path: str) -> Non
     said = f"GET {path} HTTP/1.1\r\nhost: a\r\n\r\n".encode() * requests
     scene.start()
 
-    async def one() -> None:
-        while not scene.over:
-            await scene.turn(scene.sized(COMEBACKS_PER_SECOND))
-            wire = await scene.open(Http1, deaf=True)
-            if wire is None:
-                continue
-            wire.say(said, requests)
-            while not (wire.gone or scene.over):
-                await scene.pause(0.1)
-            wire.leave()
+    async def visit(wire: Http1) -> None:
+        wire.say(said, requests)
+        await scene.stay(wire)
 
-    await scene.crowd(scene.sized(connections), one)
+    await scene.visits(connections, COMEBACKS_PER_SECOND, Http1, visit, deaf=True)

@@ -16,10 +16,21 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
-from h2raw import ACK, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, frame, settings, window_update
+from h2raw import (
+    ACK,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    PREFACE,
+    RST_STREAM,
+    SETTINGS,
+    frame,
+    settings,
+    window_update,
+)
 
-END_STREAM, END_HEADERS = 0x1, 0x4
-MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 3, 4
+MAX_CONCURRENT_STREAMS = 3
 HUGE_WINDOW = 2**31 - 1 - 65_535
 """What may be added to a connection's window at once: it never shuts again."""
 CONNECT_SECONDS = 5.0
@@ -27,6 +38,8 @@ RECEIVE_BUFFER_BYTES = 4096
 """``SO_RCVBUF`` of who reads nothing: what is not taken shall stay with the service."""
 STATUS = re.compile(rb"HTTP/1\.1 (\d\d\d)")
 TICK_SECONDS = 0.02
+LOOK_SECONDS = 0.1
+"""How soon an attacker notices that it was cut."""
 
 
 @dataclass(slots=True)
@@ -235,6 +248,36 @@ class Scene:
     async def pause(self, seconds: float = TICK_SECONDS) -> None:
         """Sleep, but not beyond the end."""
         await asyncio.sleep(max(0.0, min(seconds, self.until - asyncio.get_running_loop().time())))
+
+    async def stay(self, wire: Wire) -> None:
+        """Wait until the connection was cut, or the time is over."""
+        while not (wire.gone or self.over):
+            await self.pause(LOOK_SECONDS)
+
+    async def visits(
+        self,
+        count: int,
+        per_second: float,
+        kind: type[W],
+        visit: Callable[[W], Coroutine[Any, Any, None]],
+        *,
+        deaf: bool = False,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Let so many be connected at once, as `open` does it; each leaves after its ``visit``, and comes again.
+
+        ``per_second`` is how many come in all. Both are counts of the table.
+        """
+
+        async def one() -> None:
+            while not self.over:
+                await self.turn(self.sized(per_second))
+                wire = await self.open(kind, deaf=deaf, tls=tls)
+                if wire is not None:
+                    await visit(wire)
+                    wire.leave()
+
+        await self.crowd(self.sized(count), one)
 
     async def crowd(self, count: int, one: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Let so many do the same at once, until the time is over; leave nobody behind."""
