@@ -4,7 +4,7 @@
 
     measuring   what was seen -> figures, and which bounds they break; pure
     wires       raw connections of an attacker, HTTP/1.1 and HTTP/2, and who opens them
-    batches     record batches made by hand, and a producer that sends them as they are
+    batches     record batches that are small and unpack to a gigabyte
     strangers   floods by those who have no token
     untaken     answers that nobody takes
     places      connections that only sit there

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 
 from confluent_kafka import Producer
 
-from attack.batches import GZIP, ZSTD, RawProducer, batch, of_zeros, record, with_empty_headers
+from attack.batches import GZIP, ZSTD, batch, of_zeros, record, with_empty_headers
 from attack.wires import Scene
 from kafka_cluster import KafkaCluster
+from real.raw import appending, produced
 
 PARTITIONS, PARTITION = 3, 0
 """Of the topic, and that of the victim: what is told to all readers of a partition is told to it."""
@@ -37,7 +38,7 @@ def zstd_bomb() -> bytes:
 
 
 def header_bomb() -> bytes:
-    """Return 1.6 kB that hold twenty records with a million empty headers each."""
+    """Return 4 kB that hold twenty records with a million empty headers each."""
     return batch((with_empty_headers(number, KEY, 1_000_000) for number in range(20)), 20, codec=ZSTD)
 
 
@@ -63,9 +64,7 @@ def many_keys() -> Iterator[bytes]:
 
 def strange_times() -> Iterator[bytes]:
     """Yield batches for the victim with time stamps that cannot be, or are of next year."""
-    batch_now = batch([record(0, VICTIM_KEY)], 1)
-    now = int.from_bytes(batch_now[27:35])
-    for at_ms in (0, 1, -1, now + YEAR_MS):
+    for at_ms in (0, 1, -1, int(time.time() * 1000) + YEAR_MS):
         yield batch([record(0, VICTIM_KEY)], 1, at_ms=at_ms)
 
 
@@ -75,10 +74,10 @@ async def send(scene: Scene, made: Made) -> None:
     batches = ([found] if isinstance(found, bytes) else list(found)) * scene.sized(1)
     scene.start()
     pause = scene.seconds / 2 / len(batches)
-    with RawProducer(scene.bootstrap) as producer:
+    async with appending(scene.bootstrap, scene.topic, PARTITION) as append:
         scene.tally.connections += 1
         for data in batches:
-            code = await asyncio.to_thread(producer.send, scene.topic, PARTITION, data)
+            code, _ = await append(data)
             scene.tally.notes["taken by Kafka" if code == 0 else f"refused by Kafka, error {code}"] += 1
             scene.tally.requests += 1
             scene.tally.bytes += len(data)
@@ -88,10 +87,8 @@ async def send(scene: Scene, made: Made) -> None:
 
 def past_of_bombs(kafka: KafkaCluster, topic: str) -> int:
     """Let three bombs lie in the log before the service is started, and behind them more than it reads at its start."""
-    with RawProducer(kafka.bootstrap) as producer:
-        for made in (gzip_bomb, zstd_bomb, header_bomb):
-            if code := producer.send(topic, PARTITION, made()):
-                raise RuntimeError(f"Kafka refuses the batch of {made.__name__}: error {code}")
+    bombs = (gzip_bomb(), zstd_bomb(), header_bomb())
+    asyncio.run(produced(kafka.bootstrap, topic, *bombs, partition=PARTITION))
     return past_of_events(kafka, topic, PAST_EVENTS // 5)
 
 

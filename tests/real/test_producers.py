@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from attack import batches
 from kafka_cluster import KafkaCluster
 from raw_batches import MIB, batch, body, header
 from real.clients import Client
@@ -41,7 +42,7 @@ def service(kafka: KafkaCluster, topic: str) -> Iterator[ServiceProcess]:
 
 def bomb(size: int) -> bytes:
     """A batch of some 32 bytes a mebibyte."""
-    return batch([body(0, b"somebody", bytes(size))], codec=4)
+    return batches.batch(batches.of_zeros(b"somebody", size), 1, codec=batches.ZSTD)
 
 
 def say(session: str, *values: str) -> bytes:
@@ -69,7 +70,7 @@ async def test_a_header_name_that_is_not_utf8(kafka: KafkaCluster, topic: str, s
         Client([service], [sse], ask(service, "v")) as neighbour,
         Client([service], [websocket], ask(service, "w")) as client,
     ):
-        await produced(kafka, topic, batch(bodies))
+        await produced(kafka.bootstrap, topic, batch(bodies))
         await neighbour.until_events(2)
         await client.until_events(1)
     assert (["first", "last"], ["odd"]) == (words(neighbour), words(client))
@@ -86,7 +87,7 @@ async def test_an_offset_that_is_not_its_own(
         Client([service], [sse], ask(service, "v")) as neighbour,
         Client([service], [websocket], ask(service, "w")) as client,
     ):
-        await produced(kafka, topic, batch(bodies), say("v", "more"))
+        await produced(kafka.bootstrap, topic, batch(bodies), say("v", "more"))
         await neighbour.until_events(3)
         await client.until(lambda: bool(client.controls("skipped")))
         async with Client([service], [websocket], ask(service, "v", neighbour.events[0].id)) as again:
@@ -103,10 +104,10 @@ async def test_bombs(kafka: KafkaCluster, topic: str, service: ServiceProcess) -
     headers = [header(b"", b"")] * 1_000_000
     before = psutil.Process(service.pid).memory_info().rss
     async with Client([service], [sse], ask(service, "v")) as client:
-        await produced(kafka, topic, say("v", "one"), bomb(1000 * MIB), say("v", "two"))
+        await produced(kafka.bootstrap, topic, say("v", "one"), bomb(1000 * MIB), say("v", "two"))
         await client.until_events(2)
         await produced(
-            kafka, topic, batch([body(n, b"v", b"", headers) for n in range(20)], codec=4), say("v", "three")
+            kafka.bootstrap, topic, batch([body(n, b"v", b"", headers) for n in range(20)], codec=4), say("v", "three")
         )
         await client.until_events(3)
     assert (["one", "two", "three"], ["oversized"]) == (words(client), reasons(client))
@@ -117,8 +118,8 @@ async def test_bombs(kafka: KafkaCluster, topic: str, service: ServiceProcess) -
 async def test_bombs_again_and_again(kafka: KafkaCluster, topic: str, service: ServiceProcess) -> None:
     """Whoever reads from the beginning is told where they lie; they are not opened for it, and logged once each."""
     for number in range(3):
-        await produced(kafka, topic, say("v", str(number)), bomb(BOUND + 100))
-    last = await produced(kafka, topic, say("v", "last"))
+        await produced(kafka.bootstrap, topic, say("v", str(number)), bomb(BOUND + 100))
+    last = await produced(kafka.bootstrap, topic, say("v", "last"))
     await asyncio.to_thread(service.wait_until, lambda: service.log.count("for good") == 3)
     used = psutil.Process(service.pid).cpu_times().user
     for _ in range(5):
@@ -135,7 +136,7 @@ async def test_a_large_batch_that_is_none_too_large(kafka: KafkaCluster, topic: 
     bodies = [body(number, b"v", b"%d" % number + bytes(600_000)) for number in range(20)]
     small = batch([body(0, b"v", b"before")]), batch([body(0, b"v", b"behind")])
     async with Client([service], [sse], ask(service, "v")) as client:
-        await produced(kafka, topic, small[0], batch(bodies, codec=4), small[1])
+        await produced(kafka.bootstrap, topic, small[0], batch(bodies, codec=4), small[1])
         await client.until(lambda: words(client)[-1:] == ["behind"])
     assert ["before", *map(str, range(20)), "behind"] == [word.rstrip("\0") for word in words(client)]
     assert [] == reasons(client)
