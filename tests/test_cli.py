@@ -7,12 +7,8 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from asgi import SECRET
+from commands import ANY_PORT, listening, process
 from tailrace import __version__
 from tailrace.auth import Verifier
 from tailrace.cli import _configuration_errors, main
@@ -28,7 +25,6 @@ from tailrace.errors import ConfigurationError
 
 REQUIRED = {"TAILRACE_KAFKA_TOPICS": "t", "TAILRACE_JWT_SECRET": SECRET}
 NOBODY = {**REQUIRED, "TAILRACE_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
-ANY_PORT = {"TAILRACE_BIND": "127.0.0.1:0", "TAILRACE_ADMIN_BIND": "127.0.0.1:0"}
 PATIENCE_SECONDS = 30.0
 
 
@@ -43,34 +39,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def run(*arguments: str, **environ: str) -> Result:
     """Run a command in this process."""
     return CliRunner().invoke(main, arguments, env=environ)
-
-
-@contextmanager
-def process(*arguments: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a command in a process of its own; it is gone at the end of the block."""
-    command = [sys.executable, "-c", "from tailrace.start import main; main()", *arguments]
-    given = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environ}
-    with subprocess.Popen(
-        command,
-        env=given,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as child:
-        try:
-            yield child
-        finally:
-            child.kill()
-
-
-def listening(child: subprocess.Popen[str]) -> tuple[str, str]:
-    """Wait until it listens; give the addresses of both listeners."""
-    assert child.stderr is not None
-    for line in child.stderr:
-        if found := re.search(r"listening on (http://[\w.:]+), health on (http://[\w.:]+)", line):
-            return found[1], found[2]
-    raise AssertionError("it ended before it listened")
 
 
 def ask(url: str) -> tuple[int, str]:
@@ -282,7 +250,7 @@ def test_ctrl_c_while_it_waits_is_no_traceback() -> None:
 def test_it_listens_before_kafka_answers_and_says_what_it_waits_for() -> None:
     """Startup waits for nothing; a signal ends it with 0."""
     with process("serve", **NOBODY, **ANY_PORT) as child:
-        public, admin = listening(child)
+        public, admin, _ = listening(child)
         status, text = ask(f"{admin}/readyz")
         assert (503, "waiting", 200) == (status, json.loads(text)["status"], ask(f"{public}/openapi.yaml")[0])
         child.send_signal(signal.SIGTERM)
@@ -292,7 +260,7 @@ def test_it_listens_before_kafka_answers_and_says_what_it_waits_for() -> None:
 def test_other_signals_are_harmless() -> None:
     """A hang-up, of which a service without a terminal has nothing to learn, a broken pipe, SIGUSR1: it serves on."""
     with process("serve", **NOBODY, **ANY_PORT) as child:
-        _, admin = listening(child)
+        _, admin, _ = listening(child)
         for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGUSR1, signal.SIGUSR2, signal.SIGRTMIN + 3):
             child.send_signal(number)
         assert ask(f"{admin}/livez")[0] == 200
@@ -339,7 +307,7 @@ def test_a_port_in_use_is_a_sentence_and_no_traceback() -> None:
 def test_dev_serves_the_page_and_tokens_for_it() -> None:
     """With a broker and a producer of its own; Ctrl-C ends all of it."""
     with process("dev", "--port", "0") as child:
-        public, _ = listening(child)
+        public, _, _ = listening(child)
         facts: dict[str, Any] = json.loads(ask(f"{public}/console/token")[1])
         assert (200, True) == (ask(public)[0], bool(facts["sessions"]))
         child.send_signal(signal.SIGINT)
@@ -360,7 +328,7 @@ def test_a_broker_of_its_own_outlives_services() -> None:
 def test_dev_reads_from_a_broker_elsewhere() -> None:
     """The one that `--broker-only` holds; the service can be killed and started again meanwhile."""
     with EmbeddedBroker() as broker, process("dev", "--port", "0", "--kafka", broker.bootstrap) as child:
-        _, admin = listening(child)
+        _, admin, _ = listening(child)
         assert 200 == ask(f"{admin}/livez")[0]
         child.send_signal(signal.SIGTERM)
         assert 0 == child.wait(PATIENCE_SECONDS)

@@ -6,19 +6,16 @@ Against the real server or the real command, as they are run; the single rules a
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from certificates import make_certificate
+from commands import ANY_PORT, listening, process
 from idle_service import idle_service, token
 from serving import Serving, serving
 from tailrace.app import admin_app, public_app
@@ -26,51 +23,21 @@ from tailrace.cli import DEV_SECRET
 
 PATIENCE_SECONDS = 60.0
 NOBODY = {"TAILRACE_KAFKA_TOPICS": "t", "TAILRACE_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
-ANY_PORT = {"TAILRACE_BIND": "127.0.0.1:0", "TAILRACE_ADMIN_BIND": "127.0.0.1:0"}
 GOOD = {"TAILRACE_JWT_SECRET": "a secret for tests that is long enough"}
 FOREIGN = "evil.example"
 
 
-def given(environ: Mapping[str, str]) -> dict[str, str]:
-    """Give the environment of a command: this one's, without settings of the developer's, and ``environ``."""
-    bare = {name: value for name, value in os.environ.items() if not name.startswith("TAILRACE_")}
-    return {**bare, "PYTHONPATH": os.pathsep.join(sys.path), **environ}
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand where there is no settings file of the developer's."""
+    monkeypatch.chdir(tmp_path)
 
 
-@contextmanager
-def command(folder: Path, *arguments: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a command in a process of its own; it is gone at the end of the block."""
-    with subprocess.Popen(
-        [sys.executable, "-c", "from tailrace.start import main; main()", *arguments],
-        env=given(environ),
-        cwd=folder,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as child:
-        try:
-            yield child
-        finally:
-            child.kill()
-
-
-def said(folder: Path, *arguments: str, **environ: str) -> tuple[int, str]:
+def said(*arguments: str, **environ: str) -> tuple[int, str]:
     """Run a command to its end; give its status and all that it said."""
-    with command(folder, *arguments, **environ) as child:
+    with process(*arguments, **environ) as child:
         output, errors = child.communicate(timeout=PATIENCE_SECONDS)
     return child.returncode, output + errors
-
-
-def listening(child: subprocess.Popen[str]) -> tuple[str, str, list[str]]:
-    """Wait until it listens; give the addresses of both listeners, and the lines before that."""
-    assert child.stderr is not None
-    before: list[str] = []
-    for line in child.stderr:
-        if found := re.search(r"listening on ([\w.:/]+), health on ([\w.:/]+)", line):
-            return found[1], found[2], before
-        before.append(line)
-    raise AssertionError("it ended before it listened")
 
 
 def ask(url: str, *, host: str | None = None, method: str = "GET") -> httpx.Response:
@@ -98,17 +65,17 @@ async def test_a_proxy_that_passes_no_host_makes_no_weak_cookie() -> None:
 
 @pytest.mark.parametrize("name", ["serve", "check", "token"])
 @pytest.mark.parametrize("secret", [DEV_SECRET, "a" * 32, " " * 34, "changeme" * 4])
-def test_a_secret_that_everybody_knows_starts_nothing(tmp_path: Path, name: str, secret: str) -> None:
+def test_a_secret_that_everybody_knows_starts_nothing(name: str, secret: str) -> None:
     """No command takes it; each says how to make a good one, and does not repeat it."""
     arguments = ["--session", "s"] if name == "token" else []
-    status, text = said(tmp_path, name, *arguments, **NOBODY, TAILRACE_JWT_SECRET=secret)
+    status, text = said(name, *arguments, **NOBODY, TAILRACE_JWT_SECRET=secret)
     assert (status, "token_hex(32)" in text, secret in text) == (2, True, False)
 
 
-def test_a_password_among_the_brokers_is_not_shown(tmp_path: Path) -> None:
+def test_a_password_among_the_brokers_is_not_shown() -> None:
     """It is an error, which says where passwords go."""
     environ = {**NOBODY, **GOOD, "TAILRACE_KAFKA_BOOTSTRAP_SERVERS": "SASL_SSL://us:hunter2@kafka:9092"}
-    status, text = said(tmp_path, "check", **environ)
+    status, text = said("check", **environ)
     assert (status, "TAILRACE_KAFKA_SASL_PASSWORD" in text, "hunter2" in text) == (2, True, False)
 
 
@@ -124,10 +91,10 @@ def test_files_that_others_can_read_are_told_at_the_start(tmp_path: Path) -> Non
     environ |= {name: str(path) for name, path in files.items()}
     environ |= {"TAILRACE_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "TAILRACE_KAFKA_SASL_MECHANISM": "PLAIN"}
     environ |= {"TAILRACE_KAFKA_SASL_USERNAME": "us"}
-    with command(tmp_path, "serve", **environ) as child:
+    with process("serve", **environ) as child:
         warned = [line for line in listening(child)[2] if "other users of this machine can read" in line]
     assert len(warned) == 3
-    assert said(tmp_path, "check", **environ)[1].count("other users of this machine can read") == 3
+    assert said("check", **environ)[1].count("other users of this machine can read") == 3
 
 
 async def test_a_slash_too_many_leads_nowhere() -> None:
@@ -137,9 +104,9 @@ async def test_a_slash_too_many_leads_nowhere() -> None:
     assert (answer.status_code, answer.json()["error"], "location" in answer.headers) == (404, "not_found", False)
 
 
-def test_a_page_whose_name_leads_to_dev_gets_no_token(tmp_path: Path) -> None:
+def test_a_page_whose_name_leads_to_dev_gets_no_token() -> None:
     """The browser takes it for the page's own server, and says so in Host; by loopback's names it answers."""
-    with command(tmp_path, "dev", "--port", "0") as child:
+    with process("dev", "--port", "0") as child:
         public, admin, _ = listening(child)
         for path in ("/console/token", "/", "/v1/sessions/chat/ada/ws", "/openapi.yaml"):
             assert ask(public + path, host=f"{FOREIGN}:8080").status_code == 421
@@ -201,7 +168,7 @@ def test_a_browser_that_was_here_comes_by_tls_alone(tmp_path: Path) -> None:
     """Where TLS ends here, every answer of the public listener says so, for this host only."""
     files = make_certificate(tmp_path)
     tls = {"TAILRACE_TLS_CERT_FILE": str(files.cert_file), "TAILRACE_TLS_KEY_FILE": str(files.key_file)}
-    with command(tmp_path, "serve", **NOBODY, **ANY_PORT, **GOOD, **tls) as child:
+    with process("serve", **NOBODY, **ANY_PORT, **GOOD, **tls) as child:
         public, admin, _ = listening(child)
         client = httpx.Client(verify=files.client_context("http/1.1"), trust_env=False)
         said_by = [client.get(url).headers.get("strict-transport-security") for url in (f"{public}/none", admin)]
@@ -210,16 +177,16 @@ def test_a_browser_that_was_here_comes_by_tls_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--session", ""], ["--session", "s", "--subject", "a\nb"]])
-def test_a_token_that_opens_nothing_is_not_made(tmp_path: Path, arguments: list[str]) -> None:
+def test_a_token_that_opens_nothing_is_not_made(arguments: list[str]) -> None:
     """Whoever gets it would find out far from here."""
-    status, text = said(tmp_path, "token", *arguments, **GOOD)
+    status, text = said("token", *arguments, **GOOD)
     assert (status, text.startswith("error: ")) == (2, True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGRTMIN + 4])
-def test_a_stray_signal_cuts_nobody(tmp_path: Path, number: int) -> None:
+def test_a_stray_signal_cuts_nobody(number: int) -> None:
     """It serves on, on whatever loop it runs; and still ends by SIGTERM with 0."""
-    with command(tmp_path, "serve", **NOBODY, **ANY_PORT, **GOOD) as child:
+    with process("serve", **NOBODY, **ANY_PORT, **GOOD) as child:
         _, admin, _ = listening(child)
         child.send_signal(number)
         assert json.loads(ask(f"{admin}/livez").content) == {"status": "alive"}
