@@ -52,7 +52,7 @@ class KafkaNodes:
         try:
             for node in self._ports:
                 self.start(node)
-            self._wait_until(lambda: len(self._brokers()) == COUNT)
+            self.wait_until(lambda: len(self._brokers()) == COUNT)
         except BaseException:
             self.close()
             raise
@@ -78,15 +78,15 @@ class KafkaNodes:
     def stop(self, node: int) -> None:
         """SIGTERM: it hands its leaderships over before it goes."""
         self._processes[node].terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._processes[node].wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill(node)
+        self.kill(node)
 
     def kill(self, node: int) -> None:
         """SIGKILL: a crash."""
-        self._processes[node].kill()
-        self._processes[node].wait()
+        process = self._processes.pop(node)
+        process.kill()
+        process.wait()
 
     def freeze(self, node: int) -> None:
         """SIGSTOP: it answers nobody, and its connections stay open; after a while the others take over."""
@@ -98,7 +98,7 @@ class KafkaNodes:
 
     def close(self) -> None:
         """End all and remove their logs."""
-        for node in self._processes:
+        for node in list(self._processes):
             self.kill(node)
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -108,7 +108,7 @@ class KafkaNodes:
         settings = {key.replace("_", "."): value for key, value in config.items()}
         admin = self._admin()
         admin.create_topics([NewTopic(topic, partitions, COUNT, config=settings)])[topic].result(ADMIN_SECONDS)
-        self._wait_until(lambda: len(self.leaders(topic)) == partitions and self.in_sync(topic))
+        self.wait_until(lambda: len(self.leaders(topic)) == partitions and self.in_sync(topic))
 
     def leaders(self, topic: str) -> dict[int, int]:
         """Give the node that leads each partition; not those that nobody leads."""
@@ -134,8 +134,9 @@ class KafkaNodes:
     def _log(self, node: int) -> Path:
         return self._folder / f"{node}.log"
 
-    def _wait_until(self, condition: Callable[[], bool]) -> None:
-        """Poll, or raise with the last words of each broker."""
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Poll until ``condition`` holds; raises with the last words of each node where that takes too long, or one of
+        them has ended by itself."""
         give_up = time.monotonic() + START_SECONDS
         while not condition():
             if time.monotonic() > give_up or any(each.poll() is not None for each in self._processes.values()):

@@ -33,7 +33,8 @@ def leaping() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 async def until(condition: Callable[[], object], seconds: float = 100.0) -> None:
-    """Let time pass, in small steps, until ``condition`` holds; within `leaping` that takes none."""
+    """Let time pass, in small steps, until ``condition`` holds: for what nobody tells. Within `leaping` it takes none;
+    elsewhere it is for other threads and processes, which `changes.settled` would keep from the core."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  nobody tells
             await asyncio.sleep(0.001)

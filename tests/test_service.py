@@ -12,6 +12,7 @@ from confluent_kafka import Producer
 
 from asgi import EVENTS, SECRET, Exchange, bearer, raw_scope, scope
 from builders import EPOCH, FakeRecord, append
+from leaping import until
 from tailrace.app import public_app
 from tailrace.config import Settings, load
 from tailrace.dev import MAX_WAIT_MS, EmbeddedBroker
@@ -44,9 +45,7 @@ async def test_running_reads_kafka_and_leaves_nothing_behind() -> None:
         environ = {**VARIABLES, "TAILRACE_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap}
         exchange = Exchange()
         async with running(load(environ, Path("/dev/null")), idle_wait_ms=MAX_WAIT_MS) as one:
-            async with asyncio.timeout(20):
-                while one.consumer.waiting:  # noqa: ASYNC110  nobody tells
-                    await asyncio.sleep(0.01)
+            await until(lambda: not one.consumer.waiting)
             app = public_app(one)
             stream = asyncio.create_task(app(raw_scope(EVENTS, bearer()), exchange.receive, exchange.send))
             await exchange.until(lambda: "ready" in exchange.body)

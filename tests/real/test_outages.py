@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -198,7 +197,7 @@ async def test_real_brokers_one_after_the_other(session: str) -> None:
             async with one_of_each(service, session) as clients:
                 counting = Counting(nodes.bootstrap, session)
                 for end in (nodes.kill, nodes.stop):
-                    await asyncio.to_thread(until_in_sync, nodes)
+                    await asyncio.to_thread(nodes.wait_until, lambda: nodes.in_sync("rivers"))
                     leader = (await asyncio.to_thread(nodes.leaders, "rivers"))[0]
                     saying = asyncio.create_task(keep_saying(counting, said))
                     await asyncio.to_thread(end, leader)
@@ -220,15 +219,8 @@ async def keep_saying(counting: Counting, said: dict[int, list[int]]) -> None:
 
 
 def until_led_by_another(nodes: KafkaNodes, leader: int) -> None:
-    """Poll; the test's own limit ends it."""
-    while nodes.leaders("rivers").get(0, leader) == leader:
-        time.sleep(0.1)
-
-
-def until_in_sync(nodes: KafkaNodes) -> None:
-    """Poll; the test's own limit ends it."""
-    while not nodes.in_sync("rivers"):
-        time.sleep(0.1)
+    """Wait until the first partition's leader is another."""
+    nodes.wait_until(lambda: nodes.leaders("rivers").get(0, leader) != leader)
 
 
 async def test_a_partition_without_a_leader(brokers: EmbeddedBroker, session: str) -> None:
