@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 import sys
-import tracemalloc
 from collections.abc import Sequence
 
 import pytest
 
 from builders import EPOCH, FakeRecord
+from memory import counted
 from tailrace.encoding import FORMATS, Framing
 from tailrace.event import Arrival, Decoder, Event, Kind, Trace
 from tailrace.names import MAX_TYPE_CHARACTERS
@@ -237,20 +237,18 @@ def _filled(
     """Fill a tail; give the bytes that it took and the tail."""
     decoder = Decoder(session_header=None, encoding="text", max_event_bytes=1000)
     gc.collect()
-    tracemalloc.start()
-    tail = Tail(["t"], sys.maxsize)
-    tail.learn(0, EPOCH, partitions)
-    for number, (value, key) in enumerate(zip(values, keys, strict=True)):
-        if number % per_arrival == 0:
-            stretch = tail.arrival(0, number % partitions)
-        copy = bytes(bytearray(value))  # as it comes from the network
-        tail.append(decoder.decode(FakeRecord(number + 1_000_000, key, copy, timestamp=number + 10**12), stretch))
-        for framing in encoded:
-            tail.keep(tail._events[-1], FORMATS[framing])
-    gc.collect()
-    real, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    return real, tail
+    with counted() as memory:
+        tail = Tail(["t"], sys.maxsize)
+        tail.learn(0, EPOCH, partitions)
+        for number, (value, key) in enumerate(zip(values, keys, strict=True)):
+            if number % per_arrival == 0:
+                stretch = tail.arrival(0, number % partitions)
+            copy = bytes(bytearray(value))  # as it comes from the network
+            tail.append(decoder.decode(FakeRecord(number + 1_000_000, key, copy, timestamp=number + 10**12), stretch))
+            for framing in encoded:
+                tail.keep(tail._events[-1], FORMATS[framing])
+        gc.collect()
+    return memory.left, tail
 
 
 def test_arrival_is_charged_once() -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import gc
 import itertools
-import tracemalloc
 from collections.abc import AsyncIterator
 
 import pytest
 
 from builders import EPOCH, Block, attached, make_reader, make_tail
+from memory import counted
 from raw_batches import COMPRESSED, MIB, batch, body, header
 from tailrace.consumer import Intake
 from tailrace.consumer.intake import Batch
@@ -77,11 +77,9 @@ def _heard(text: str) -> list[str]:
 
 async def peak_of(replica: Replica, *batches: bytes) -> int:
     """Give the most memory that reading took, as far as Python counts it."""
-    tracemalloc.start()
-    await replica.read(*batches)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak
+    with counted() as memory:
+        await replica.read(*batches)
+    return memory.peak
 
 
 @pytest.mark.parametrize("codec", COMPRESSED.values(), ids=COMPRESSED)
@@ -177,12 +175,10 @@ async def test_distinct_sessions_are_bounded() -> None:
 
 async def left_by(replica: Replica, *batches: bytes) -> int:
     """Give how much memory reading leaves in use, as far as Python counts it."""
-    tracemalloc.start()
-    await replica.read(*batches)
-    gc.collect()
-    left = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
-    return left
+    with counted() as memory:
+        await replica.read(*batches)
+        gc.collect()
+    return memory.left
 
 
 @pytest.mark.parametrize("stamp", [0, 1, -1, 2**62, 4_000_000_000_000])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gc
 import mmap
-import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
 
+from memory import counted
 from raw_batches import COMPRESSED, MIB, batch, body, framed, header, varint, zeros
 from tailrace.event import Flawed
 from tailrace.kafka.batches import Batches, Cause, batches_in, read_batches
@@ -111,12 +111,10 @@ def test_memory_is_bounded() -> None:
         batch([body(n, b"s", b"v", [header(b"", b"")] * 1_000_000) for n in range(2)], codec=4),
         batch([body(n, None, None) for n in range(300_000)], codec=4),
     ]
-    tracemalloc.start()
-    for bomb in bombs:
-        read_batches(bomb, 0, limits=LIMITS)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 3 * LIMITS.batch_bytes
+    with counted() as memory:
+        for bomb in bombs:
+            read_batches(bomb, 0, limits=LIMITS)
+    assert memory.peak < 3 * LIMITS.batch_bytes
 
 
 def test_what_was_unpacked_is_let_go() -> None:
@@ -136,13 +134,11 @@ def test_kept_is_what_records_take() -> None:
     """Whichever way they were read; it is a bound, so rather too much."""
     bodies = [body(number, b"key", b"v" * 50, [header(b"name", b"value")]) for number in range(500)]
     quick, slow = opening(batch(bodies)), opening(batch(bodies))
-    tracemalloc.start()
-    records = quick.here(scratch())
-    taken = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
+    with counted() as memory:
+        records = quick.here(scratch())
     slow.run()
     assert len(records) == 500
-    assert taken - MIB < quick.kept < 2 * taken
+    assert memory.left - MIB < quick.kept < 2 * memory.left
     assert quick.kept == pytest.approx(slow.kept, rel=0.1)
 
 
