@@ -258,10 +258,18 @@ def test_it_listens_before_kafka_answers_and_says_what_it_waits_for() -> None:
 
 
 def test_other_signals_are_harmless() -> None:
-    """A hang-up, of which a service without a terminal has nothing to learn, a broken pipe, SIGUSR1: it serves on."""
+    """A hang-up, of which a service without a terminal has nothing to learn, a broken pipe, a stray one: it serves on,
+    and ends by SIGTERM with 0."""
     with process("serve", **NOBODY, **ANY_PORT) as child:
         _, admin, _ = listening(child)
-        for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGUSR1, signal.SIGUSR2, signal.SIGRTMIN + 3):
+        for number in (
+            signal.SIGHUP,
+            signal.SIGPIPE,
+            signal.SIGUSR1,
+            signal.SIGUSR2,
+            signal.SIGALRM,
+            signal.SIGRTMIN + 3,
+        ):
             child.send_signal(number)
         assert ask(f"{admin}/livez")[0] == 200
         child.send_signal(signal.SIGTERM)

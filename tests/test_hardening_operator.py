@@ -5,8 +5,6 @@ Against the real server or the real command, as they are run; the single rules a
 
 from __future__ import annotations
 
-import json
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 
 from certificates import make_certificate
 from commands import ANY_PORT, listening, process
+from framing import HANDSHAKE
 from idle_service import idle_service, token
 from serving import Serving, serving
 from tailrace.app import admin_app, public_app
@@ -117,12 +116,10 @@ def test_a_page_whose_name_leads_to_dev_gets_no_token() -> None:
 
 async def test_a_page_whose_name_leads_to_dev_opens_no_websocket() -> None:
     """Its origin is the name that it asks for, so that nothing but the name tells."""
-    handshake = (
-        f"GET /v1/sessions/s/ws HTTP/1.1\r\nHost: {FOREIGN}\r\nOrigin: http://{FOREIGN}\r\nConnection: Upgrade\r\n"
-        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
+    named = f"Host: {FOREIGN}\r\nOrigin: http://{FOREIGN}".encode()
+    handshake = HANDSHAKE.replace(b"/ws", b"/v1/sessions/s/ws", 1).replace(b"Host: here", named)
     async with serving(public_app(idle_service(), loopback_only=True)) as here:
-        answer = await here.ask(handshake.encode())
+        answer = await here.ask(handshake)
     assert (b"HTTP/1.1 421 " in answer, b'"misdirected"' in answer) == (True, True)
 
 
@@ -181,14 +178,3 @@ def test_a_token_that_opens_nothing_is_not_made(arguments: list[str]) -> None:
     """Whoever gets it would find out far from here."""
     status, text = said("token", *arguments, **GOOD)
     assert (status, text.startswith("error: ")) == (2, True)
-
-
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGRTMIN + 4])
-def test_a_stray_signal_cuts_nobody(number: int) -> None:
-    """It serves on, on whatever loop it runs; and still ends by SIGTERM with 0."""
-    with process("serve", **NOBODY, **ANY_PORT, **GOOD) as child:
-        _, admin, _ = listening(child)
-        child.send_signal(number)
-        assert json.loads(ask(f"{admin}/livez").content) == {"status": "alive"}
-        child.send_signal(signal.SIGTERM)
-        assert child.wait(PATIENCE_SECONDS) == 0

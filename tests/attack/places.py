@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 
+from attack.honest import upgrade
 from attack.strangers import request
 from attack.wires import Http1, Scene, ShutHttp2, Wire
 
 OPENED_PER_SECOND = 1000.0
 """How fast the first of them come."""
-KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-UPGRADE = (
-    "GET /v1/sessions/x/ws HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
-    f"sec-websocket-version: 13\r\nsec-websocket-key: {KEY}\r\n\r\n"
-).encode()
 
 
 class Silent(Wire):
@@ -32,7 +28,7 @@ class Untaken(ShutHttp2):
 class Owing(Http1):
     """Opens a WebSocket, and owes the token that should come as its first message."""
 
-    first = UPGRADE
+    first = upgrade("/v1/sessions/x/ws")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
