@@ -31,16 +31,8 @@ LOOPBACK = ["localhost", "LOCALHOST:8080", "localhost.", "app.localhost:1", "127
 ADDRESSES = ["10.0.0.7:9080", "[2001:db8::1]:9080", "0.0.0.0:9080", "192.168.1.5"]
 FOREIGN = [
     *("evil.example", "evil.example:9080", "localhost.evil.example", "127.0.0.1.evil.example", "evil-localhost"),
-    *(
-        "[::1",
-        "a b",
-        "1.2.3",
-        "0x7f.1",
-        "\xe9vil.example",
-        "evil.example@localhost",
-        "localhost/evil",
-        "tailrace.internal.evil",
-    ),
+    *("[::1", "a b", "1.2.3", "0x7f.1", "\xe9vil.example", "evil.example@localhost", "localhost/evil"),
+    "tailrace.internal.evil",
 ]
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatch
+from aiokafka.record.util import decode_varint_py
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -178,13 +179,26 @@ def test_nothing_is_raised_whatever_a_batch_holds(packed: bytes, count: int, las
 
 @given(st.lists(st.one_of(damaged(), st.binary(max_size=60)), max_size=5), st.integers(0, 4), st.integers(0, 3))
 def test_lengths_that_do_not_add_up_are_damage(bodies: list[bytes], cut: int, more: int) -> None:
-    """Only there is something wrong with the batch."""
+    """Only there is something wrong with the batch, and nothing of it is given; else each record is told of."""
     packed = b"".join(map(sized, bodies))
     packed = packed[: len(packed) - cut] + b"\0" * more
     found = read_batches(framed(packed, len(bodies), last_delta=len(bodies) - 1), 0)
-    if (cut, more) == (0, 0):
-        assert found.unreadable is None
-    assert all(type(each.offset) is int for each in found.records)
+    if adds_up(packed, len(bodies)):
+        assert (found.unreadable, len(found.records)) == (None, len(bodies))
+    else:
+        assert found.unreadable is not None
+        assert (list(found.records), found.unreadable.cause) == ([], Cause.DAMAGED)
+
+
+def adds_up(packed: bytes, count: int) -> bool:
+    """Whether so many lengths, each before as many bytes, are all that there is; by aiokafka's numbers."""
+    at = 0
+    for _ in range(count):
+        if at >= len(packed):
+            return False
+        size, at = decode_varint_py(packed, at)
+        at += size
+    return at == len(packed)
 
 
 def test_large_and_small_batches_are_read_alike() -> None:

@@ -33,9 +33,18 @@ async def test_the_time_of_each_is_charged() -> None:
 
 
 async def test_those_that_hear_nothing_are_cancelled() -> None:
-    """And are waited for."""
-    applications = Applications(lambda _: None)
-    applications.start(asyncio.sleep(3600))
+    """And are waited for, whatever they have to do at their end."""
+    applications, done = Applications(lambda _: None), []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            done.append("ended")
+
+    applications.start(work())
     await asyncio.sleep(0)
     applications.cancel()
     await applications.ended()
+    assert done == ["ended"]
