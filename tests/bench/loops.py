@@ -27,12 +27,13 @@ READ_SECONDS = 120.0
 SCANNED = "of as many records"
 
 
-def read_until_live(service: ServiceProcess, granted: str, over: threading.Event, **about: str) -> str:
+def read_until_live(
+    service: ServiceProcess, granted: str, over: threading.Event, *, query: str = "", last_id: str = ""
+) -> str:
     """Read a stream until it is live, or nobody wants it any more; give its last id."""
     connection = http.client.HTTPConnection(service.host_port, timeout=READ_SECONDS)
     with closing(connection):
-        query, id_ = about.get("query", ""), about.get("id", "")
-        headers = {"authorization": f"Bearer {granted}", **({"last-event-id": id_} if id_ else {})}
+        headers = {"authorization": f"Bearer {granted}", **({"last-event-id": last_id} if last_id else {})}
         connection.request("GET", f"/v1/sessions/nobody/events{query}", headers=headers)
         answer = connection.getresponse()
         last = ""
@@ -69,7 +70,7 @@ class Loops(Bench):
         took, before, begin = [], counters(service)[SCANNED], time.monotonic()
         for _ in range(tries):
             start = time.monotonic()
-            read_until_live(service, token("*", subject="victim"), threading.Event(), id=back)
+            read_until_live(service, token("*", subject="victim"), threading.Event(), last_id=back)
             took.append(time.monotonic() - start)
             time.sleep(0.2)
         rate = (counters(service)[SCANNED] - before) / (time.monotonic() - begin)
