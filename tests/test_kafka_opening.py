@@ -148,11 +148,9 @@ def test_small_records_take_at_most_twice_what_is_counted() -> None:
     data = batch([body(number, b"k", b"", [header(name, b"")]) for number in range(1000)])
     assert len(data) == pytest.approx(UNMEASURED_BYTES * 1000, rel=0.02)
     one = opening(data)
-    tracemalloc.start()
-    records = one.here(scratch())
-    taken = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
-    assert (len(records), taken - MIB < 2 * one.kept) == (1000, True)
+    with counted() as memory:
+        records = one.here(scratch())
+    assert (len(records), memory.left - MIB < 2 * one.kept) == (1000, True)
 
 
 def test_who_is_stopped_gives_nothing() -> None:
@@ -235,7 +233,7 @@ def test_counting_reads_no_further_than_there_is(cut: int) -> None:
     good = b"".join(
         varint(len(each)) + each for each in [body(0, b"s" * 200, b"v" * 300, [header(b"n", b"v")] * 70)] * 3
     )
-    counted = (210, 210 * len(header(b"n", b"v")) + 3 * len(varint(70)))
-    assert headers_in(memoryview(good), 0, 3, 1000) == counted
+    found = (210, 210 * len(header(b"n", b"v")) + 3 * len(varint(70)))
+    assert headers_in(memoryview(good), 0, 3, 1000) == found
     assert headers_in(memoryview(good[:-cut]), 0, 3, 1000) is None
-    assert [headers_in(memoryview(good), 0, 3, size) for size in (299, 300)] == [None, counted]
+    assert [headers_in(memoryview(good), 0, 3, size) for size in (299, 300)] == [None, found]
